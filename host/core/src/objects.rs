@@ -1,0 +1,464 @@
+//! Typed projections of the objects Bellhop reads: what decisions need of them, checked, and nothing else.
+//!
+//! A source (`bellhop-index`) makes them from manifests or watch events and refuses what is malformed; whoever holds
+//! one of these may rely on what its docs say.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::labels::{Labels, Selector};
+use crate::names::{NamespacedName, ObjectName, ServiceKey, Uid};
+use crate::route::{Family, RouteAttributes};
+
+/// A Service of type LoadBalancer (core/v1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Service {
+    /// Namespace and name.
+    pub key: ServiceKey,
+    /// `metadata.uid`; a claim names it, so that a Service made anew under an old name holds nothing.
+    pub uid: Uid,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// `metadata.annotations`.
+    pub annotations: Labels,
+    /// `metadata.creationTimestamp` in seconds since 1970; 0 where the source has none.
+    pub created: i64,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// `spec.type` is LoadBalancer and `spec.loadBalancerClass` is ours (or absent, where the source accepts that).
+    pub wants_address: bool,
+    /// Families wanted, the primary one first; one or two, never the same twice.
+    pub families: Vec<Family>,
+    /// `spec.ipFamilyPolicy`.
+    pub family_policy: FamilyPolicy,
+    /// Addresses asked for by `bellhop.dev/addresses`, `spec.loadBalancerIP` or a peer's annotation; at most 8.
+    pub requested_addresses: Vec<IpAddr>,
+    /// Pool asked for by `bellhop.dev/pool` or a peer's annotation.
+    pub requested_pool: Option<ObjectName>,
+    /// `bellhop.dev/sharing-key`: Services with one key may share an address where their ports are disjoint.
+    pub sharing_key: Option<Arc<str>>,
+    /// `spec.externalTrafficPolicy`.
+    pub traffic_policy: TrafficPolicy,
+    /// `spec.ports[]`.
+    pub ports: Vec<Port>,
+}
+
+/// `spec.ipFamilyPolicy` of a Service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FamilyPolicy {
+    /// One family.
+    #[default]
+    SingleStack,
+    /// Both where both can be had, else one.
+    PreferDualStack,
+    /// Both or none.
+    RequireDualStack,
+}
+
+/// `spec.externalTrafficPolicy` of a Service.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum TrafficPolicy {
+    /// Any node may take the traffic.
+    #[default]
+    Cluster,
+    /// Only nodes with a ready endpoint may.
+    Local,
+}
+
+/// `spec.ports[]`: protocol and port of a Service.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Port {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// 1 to 65535.
+    pub port: u16,
+}
+
+/// `spec.ports[].protocol`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum Protocol {
+    /// TCP, the default.
+    #[default]
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// UDP.
+    #[serde(rename = "UDP")]
+    Udp,
+    /// SCTP.
+    #[serde(rename = "SCTP")]
+    Sctp,
+}
+
+/// A Namespace (core/v1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Namespace {
+    /// `metadata.name`.
+    pub name: ObjectName,
+    /// `metadata.labels`.
+    pub labels: Labels,
+}
+
+/// A Node (core/v1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// `metadata.name`.
+    pub name: ObjectName,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// `metadata.annotations`.
+    pub annotations: Labels,
+    /// `spec.taints[]`.
+    pub taints: Vec<Taint>,
+    /// `spec.unschedulable`.
+    pub unschedulable: bool,
+    /// `status.conditions[type=Ready]`; a Node without the condition (a plain host's manifest) is ready.
+    pub ready: Readiness,
+    /// `status.conditions[type=NetworkUnavailable].status` is True.
+    pub network_unavailable: bool,
+    /// `status.addresses[]` of types InternalIP and ExternalIP.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Node {
+    /// The label that takes a node out of all load balancing (KEP-1143).
+    pub const EXCLUDE_LABEL: &'static str = "node.kubernetes.io/exclude-from-external-load-balancers";
+}
+
+/// A taint of a Node.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Taint {
+    /// `key`.
+    pub key: Arc<str>,
+    /// `value`, empty where absent.
+    pub value: Arc<str>,
+    /// `effect`: NoSchedule, PreferNoSchedule or NoExecute.
+    pub effect: Arc<str>,
+}
+
+/// Status of a Node's Ready condition.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Readiness {
+    /// True.
+    Ready,
+    /// False.
+    NotReady,
+    /// Unknown: the kubelet has not reported in time.
+    Unknown,
+}
+
+/// An EndpointSlice (discovery/v1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EndpointSlice {
+    /// Namespace and name of the slice.
+    pub key: NamespacedName,
+    /// The Service that it belongs to, by the label `kubernetes.io/service-name`.
+    pub service: ServiceKey,
+    /// `endpoints[]`.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One endpoint of a slice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// `nodeName`.
+    pub node: Option<ObjectName>,
+    /// `conditions.ready`; absent means true.
+    pub ready: bool,
+    /// `conditions.serving`; absent means as `ready`.
+    pub serving: bool,
+    /// `conditions.terminating`; absent means false.
+    pub terminating: bool,
+}
+
+/// A run of addresses of one family, both ends included.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct AddressRange {
+    first: IpAddr,
+    last: IpAddr,
+}
+
+impl AddressRange {
+    /// A range, or `None` where the families differ or `first` is above `last`.
+    pub fn new(first: IpAddr, last: IpAddr) -> Option<Self> {
+        (first.is_ipv4() == last.is_ipv4() && first <= last).then_some(Self { first, last })
+    }
+
+    /// The lowest address.
+    pub fn first(&self) -> IpAddr {
+        self.first
+    }
+
+    /// The highest address.
+    pub fn last(&self) -> IpAddr {
+        self.last
+    }
+
+    /// Family of both ends.
+    pub fn family(&self) -> Family {
+        Family::of(self.first)
+    }
+
+    /// True when `address` is of this family and within the ends.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.first.is_ipv4() == address.is_ipv4() && self.first <= address && address <= self.last
+    }
+
+    /// True when some address is in both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.family() == other.family() && self.first <= other.last && other.first <= self.last
+    }
+}
+
+impl std::fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.first == self.last { self.first.fmt(f) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
+}
+
+/// An AddressPool.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AddressPool {
+    /// `metadata.name`.
+    pub name: ObjectName,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// `spec.addresses[]`, in the order written, disjoint within the pool.
+    pub ranges: Vec<AddressRange>,
+    /// `spec.exclude[]`.
+    pub exclude: Vec<AddressRange>,
+    /// `spec.autoAssign`: may be chosen for Services that name neither pool nor address.
+    pub auto_assign: bool,
+    /// `spec.priority`: higher is tried first; equal ones by name.
+    pub priority: i32,
+    /// `spec.namespaceSelector`; `None` admits all.
+    pub namespace_selector: Option<Selector>,
+    /// `spec.serviceSelector`; `None` admits all.
+    pub service_selector: Option<Selector>,
+}
+
+impl AddressPool {
+    /// True when `address` is in a range of the pool and not excluded.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.ranges.iter().any(|range| range.contains(address))
+            && !self.exclude.iter().any(|range| range.contains(address))
+    }
+}
+
+/// An AddressClaim: one address in use or reserved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AddressClaim {
+    /// `spec.address`.
+    pub address: IpAddr,
+    /// `spec.pool`: the pool that it was taken from.
+    pub pool: Option<ObjectName>,
+    /// `spec.holders[]`: none for a reservation.
+    pub holders: Vec<Holder>,
+    /// `spec.decidedBy`: the policy that chose the address.
+    pub decided_by: Option<DecidedBy>,
+}
+
+/// One holder of a claim.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Holder {
+    /// The Service.
+    pub service: ServiceKey,
+    /// Its UID when it was given the address.
+    pub uid: Uid,
+    /// Its ports then.
+    pub ports: Vec<Port>,
+    /// Its sharing key then.
+    pub sharing_key: Option<Arc<str>>,
+}
+
+/// Which policy chose an address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DecidedBy {
+    /// `metadata.name` of the DecisionPolicy.
+    pub policy: ObjectName,
+    /// sha256 of its module, hex.
+    pub digest: Arc<str>,
+    /// What it said about it.
+    pub note: Option<Arc<str>>,
+}
+
+/// A BGPPeer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BgpPeer {
+    /// `metadata.name`.
+    pub name: ObjectName,
+    /// `metadata.labels`, an input of the `route` decision.
+    pub labels: Labels,
+    /// `spec.peerAddress`.
+    pub address: IpAddr,
+    /// `spec.peerPort`, 179 by default.
+    pub port: u16,
+    /// `spec.peerASN`, 1 to 4294967295.
+    pub asn: u32,
+    /// `spec.localASN`, in place of the SpeakerConfig's.
+    pub local_asn: Option<u32>,
+    /// `spec.sourceAddress`: of the family of `address`.
+    pub source_address: Option<IpAddr>,
+    /// `spec.nodeSelector`: which nodes have this peer.
+    pub node_selector: Selector,
+    /// `spec.holdTime`: zero or at least 3 s (RFC 4271 §4.2).
+    pub hold_time: Duration,
+    /// `spec.keepaliveTime`: a third of the hold time by default.
+    pub keepalive_time: Option<Duration>,
+    /// `spec.connectRetryTime`.
+    pub connect_retry_time: Duration,
+    /// `spec.ebgpMultiHop`: TTL of packets to an external peer that is not on the link.
+    pub ebgp_multihop: Option<u8>,
+    /// `spec.passive`: wait for the peer to connect.
+    pub passive: bool,
+    /// `spec.families`: both by default.
+    pub families: Vec<Family>,
+    /// `spec.nextHop.ipv4`, in place of the session's own address.
+    pub next_hop_v4: Option<IpAddr>,
+    /// `spec.nextHop.ipv6`.
+    pub next_hop_v6: Option<IpAddr>,
+    /// `spec.gracefulRestart.restartTime` where it is enabled (RFC 4724), at most 4095 s.
+    pub graceful_restart: Option<Duration>,
+    /// `spec.shutdownText`: the shutdown communication (RFC 9003), at most 255 octets.
+    pub shutdown_text: Option<Arc<str>>,
+}
+
+/// An Advertisement: which addresses, from which nodes, to which peers, with which attributes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Advertisement {
+    /// `metadata.name`.
+    pub name: ObjectName,
+    /// `spec.pools[]`: names; empty together with no selector means every pool.
+    pub pools: Vec<ObjectName>,
+    /// `spec.poolSelector`.
+    pub pool_selector: Option<Selector>,
+    /// `spec.serviceSelector`; `None` takes all.
+    pub service_selector: Option<Selector>,
+    /// `spec.namespaceSelector`; `None` takes all.
+    pub namespace_selector: Option<Selector>,
+    /// `spec.nodeSelector`; `None` takes all.
+    pub node_selector: Option<Selector>,
+    /// `spec.peers[]`: names; empty together with no selector means every peer.
+    pub peers: Vec<ObjectName>,
+    /// `spec.peerSelector`.
+    pub peer_selector: Option<Selector>,
+    /// `spec.priority`: of several that cover one (address, node, peer) the highest decides, equal ones by name.
+    pub priority: i32,
+    /// `spec.attributes`: the built-in answer of the `route` decision.
+    pub attributes: Arc<RouteAttributes>,
+}
+
+/// A SpeakerConfig. Several may select a node: the higher priority wins, field by field, equal ones by name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SpeakerConfig {
+    /// `metadata.name`.
+    pub name: ObjectName,
+    /// `spec.nodeSelector`; `None` takes all.
+    pub node_selector: Option<Selector>,
+    /// `spec.priority`.
+    pub priority: i32,
+    /// `spec.asn`.
+    pub asn: Option<u32>,
+    /// `spec.routerID`.
+    pub router_id: Option<Ipv4Addr>,
+    /// `spec.listen.port`, for passive peers.
+    pub listen_port: Option<u16>,
+    /// `spec.listen.addresses[]`.
+    pub listen_addresses: Option<Vec<IpAddr>>,
+    /// `spec.drain.wait`: between GRACEFUL_SHUTDOWN and withdrawal.
+    pub drain_wait: Option<Duration>,
+    /// `spec.bindAddresses`: bind announced addresses on `lo`; standalone by default.
+    pub bind_addresses: Option<bool>,
+}
+
+/// What a DecisionPolicy decides.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Hook {
+    /// Which address.
+    Address,
+    /// Which nodes.
+    Nodes,
+    /// Which route attributes.
+    Route,
+}
+
+impl std::fmt::Display for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Address => "Address",
+            Self::Nodes => "Nodes",
+            Self::Route => "Route",
+        })
+    }
+}
+
+/// What decides while a policy fails.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum FailurePolicy {
+    /// The last decision for the same question; without one, [`Initial`].
+    #[default]
+    KeepLast,
+    /// The rest of the chain, at its end the built-in answer.
+    UseDefault,
+    /// Nothing is announced or allocated.
+    Withhold,
+}
+
+/// What decides for [`FailurePolicy::KeepLast`] where there is no last decision.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum Initial {
+    /// As [`FailurePolicy::UseDefault`].
+    #[default]
+    UseDefault,
+    /// As [`FailurePolicy::Withhold`], for policies that keep routes from leaking.
+    Withhold,
+}
+
+/// A DecisionPolicy.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DecisionPolicy {
+    /// `metadata.name`.
+    pub name: ObjectName,
+    /// `spec.hook`.
+    pub hook: Hook,
+    /// `spec.plugin.configMap`: a ConfigMap in Bellhop's own namespace.
+    pub config_map: ObjectName,
+    /// `spec.plugin.key`.
+    pub module_key: Arc<str>,
+    /// `spec.plugin.sha256`: of the uncompressed module, 64 lower-case hex digits.
+    pub sha256: Arc<str>,
+    /// `spec.config` as compact JSON with sorted keys, at most 64 KiB.
+    pub config: Arc<str>,
+    /// `spec.match.serviceSelector`; `None` takes all.
+    pub service_selector: Option<Selector>,
+    /// `spec.match.namespaceSelector`; `None` takes all.
+    pub namespace_selector: Option<Selector>,
+    /// `spec.match.nodeSelector` (hook Route); `None` takes all.
+    pub node_selector: Option<Selector>,
+    /// `spec.match.peerSelector` (hook Route); `None` takes all.
+    pub peer_selector: Option<Selector>,
+    /// `spec.priority`: the chain's order, highest first, equal ones by name.
+    pub priority: i32,
+    /// `spec.failurePolicy`.
+    pub failure_policy: FailurePolicy,
+    /// `spec.initial`.
+    pub initial: Initial,
+    /// `spec.minEligible` (hook Nodes): the policy never leaves fewer nodes than this, at least 1.
+    pub min_eligible: u32,
+    /// `spec.limits.fuel`; the host's default where absent.
+    pub fuel: Option<u64>,
+    /// `spec.limits.memory` in bytes; the host's default where absent.
+    pub memory: Option<u64>,
+}
+
+/// A ConfigMap of Bellhop's own namespace that may carry plugin modules: its data by key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ModuleSource {
+    /// `metadata.name` of the ConfigMap.
+    pub name: ObjectName,
+    /// `binaryData` (decoded) and `data`, by key; at most 1 MiB in all, as the API server allows.
+    pub data: BTreeMap<Arc<str>, Arc<[u8]>>,
+}
