@@ -1,0 +1,122 @@
+//! AddressClaim: an address in use, or reserved.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::conditions::{Condition, conditions_schema};
+use crate::schema::ADDRESS_MAX;
+
+/// An address in use or reserved. Creating this object is the allocation.
+///
+/// Its name is made from its address (`203.0.113.7`; IPv6 in full with dashes,
+/// `2001-0db8-0000-0000-0000-0000-0000-0007`), so that the API server's uniqueness of names makes a second allocation of
+/// the address impossible.
+#[derive(CustomResource, Clone, PartialEq, Debug, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "bellhop.dev",
+    version = "v1alpha1",
+    kind = "AddressClaim",
+    plural = "addressclaims",
+    shortname = "bhclaim",
+    category = "bellhop",
+    status = "AddressClaimStatus",
+    derive = "PartialEq",
+    doc = "An address in use or reserved. Its name is made from its address, so that an address can be claimed only once.",
+    printcolumn(name = "Address", type_ = "string", json_path = ".spec.address"),
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool"),
+    printcolumn(name = "Namespace", type_ = "string", json_path = ".spec.holders[0].namespace"),
+    printcolumn(name = "Service", type_ = "string", json_path = ".spec.holders[0].name"),
+    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.decidedBy.policy", priority = "1"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressClaimSpec {
+    /// The address, in its canonical form (RFC 5952 for IPv6).
+    #[schemars(length(min = 2, max = ADDRESS_MAX))]
+    #[x_kube(validation = Rule::new("isIP(self) && ip.isCanonical(self)").message("must be an IP address in canonical form"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("a claim's address never changes; create another claim"))]
+    pub address: String,
+    /// AddressPool that the address came from; empty on a reservation outside every pool.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub pool: String,
+    /// The Services that hold the address: several only where they share it. Without any, the address is reserved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub holders: Vec<ClaimHolder>,
+    /// How the address was chosen, where a policy chose it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<ClaimDecidedBy>,
+}
+
+/// A Service that holds an address.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimHolder {
+    /// Namespace of the Service.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// Name of the Service.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// UID of the Service: a Service that was deleted and created again under the same name does not hold the address.
+    #[schemars(length(min = 1, max = 64))]
+    pub uid: String,
+    /// Ports that the Service serves on the address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub ports: Vec<ClaimPort>,
+    /// Sharing key; holders of one address have the same one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub sharing_key: String,
+}
+
+/// A port that a holder serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+pub struct ClaimPort {
+    /// Transport protocol.
+    pub protocol: PortProtocol,
+    /// Port number, 1 to 65535.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+}
+
+/// Transport protocol of a Service port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[allow(clippy::upper_case_acronyms, reason = "as Kubernetes writes them")]
+pub enum PortProtocol {
+    /// TCP.
+    TCP,
+    /// UDP.
+    UDP,
+    /// SCTP.
+    SCTP,
+}
+
+/// Which policy chose an address, and what it said.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimDecidedBy {
+    /// Name of the DecisionPolicy.
+    #[schemars(length(min = 1, max = 253))]
+    pub policy: String,
+    /// SHA-256 of the module that chose, in 64 lower-case hexadecimal digits.
+    #[schemars(length(min = 64, max = 64))]
+    pub digest: String,
+    /// What the policy said about its choice.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub note: String,
+}
+
+/// What became of an AddressClaim.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressClaimStatus {
+    /// `Ready`: the claim is valid and its holders exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions_schema")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,118 @@
+//! Advertisement: which addresses go to which peers, from which nodes, with which attributes.
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::conditions::{Condition, conditions_schema};
+use crate::selector::LabelSelector;
+
+/// Which addresses are announced, from which nodes, to which peers, with which attributes. What no Advertisement
+/// selects is not announced; where several select the same address, node and peer, the one with the highest priority
+/// decides, equal ones by name.
+#[derive(CustomResource, Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "bellhop.dev",
+    version = "v1alpha1",
+    kind = "Advertisement",
+    plural = "advertisements",
+    shortname = "bhadv",
+    category = "bellhop",
+    status = "AdvertisementStatus",
+    derive = "PartialEq",
+    doc = "Which addresses are announced, from which nodes, to which peers, with which attributes. What no Advertisement selects is not announced.",
+    printcolumn(name = "Pools", type_ = "string", json_path = ".spec.pools"),
+    printcolumn(name = "Peers", type_ = "string", json_path = ".spec.peers"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = Rule::new("!has(self.peers) || !has(self.peerSelector)")
+    .message("peers and peerSelector cannot stand together; use one"))]
+#[x_kube(validation = Rule::new("!has(self.pools) || !has(self.poolSelector)")
+    .message("pools and poolSelector cannot stand together; use one"))]
+#[serde(rename_all = "camelCase")]
+pub struct AdvertisementSpec {
+    /// AddressPools whose addresses are announced, by name. Without this and `poolSelector` those of all pools are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    pub pools: Vec<String>,
+    /// AddressPools whose addresses are announced, by their labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_selector: Option<LabelSelector>,
+    /// Services whose addresses are announced; without it all are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_selector: Option<LabelSelector>,
+    /// Namespaces whose Services are announced; without it those of all are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+    /// Nodes that announce; without it all may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<LabelSelector>,
+    /// BGPPeers that are announced to, by name. Without this and `peerSelector` all are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    pub peers: Vec<String>,
+    /// BGPPeers that are announced to, by their labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_selector: Option<LabelSelector>,
+    /// Of several that select the same address, node and peer the highest decides; equal ones by name.
+    #[serde(default)]
+    #[schemars(range(min = -1000, max = 1000))]
+    pub priority: i32,
+    /// Attributes of the routes; a `route` policy may answer others.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
+}
+
+/// Attributes of routes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attributes {
+    /// Communities (RFC 1997): `65000:100` or a well-known name as `no-export`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
+    pub communities: Vec<String>,
+    /// Large communities (RFC 8092): `64512:1:2`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 63)))]
+    pub large_communities: Vec<String>,
+    /// LOCAL_PREF, sent to internal peers only; 100 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 4_294_967_295_u64))]
+    pub local_preference: Option<u32>,
+    /// MULTI_EXIT_DISC; not sent without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 4_294_967_295_u64))]
+    pub med: Option<u32>,
+    /// How many more times the own AS number stands in the AS path.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 16))]
+    pub prepend: u8,
+}
+
+impl Attributes {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde's skip_serializing_if asks for"
+)]
+fn is_zero(value: &u8) -> bool {
+    *value == 0
+}
+
+/// What became of an Advertisement.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdvertisementStatus {
+    /// `Ready`: the Advertisement is valid and in force. When it is not, the last version that was stays in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions_schema")]
+    pub conditions: Vec<Condition>,
+}

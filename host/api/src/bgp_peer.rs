@@ -1,0 +1,180 @@
+//! BGPPeer: a router that nodes hold a BGP session with.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::conditions::{Condition, conditions_schema};
+use crate::schema::{self, ADDRESS_MAX};
+use crate::selector::LabelSelector;
+
+/// A router that nodes hold a BGP session with. The labels of the object are the peer's labels, which policies and
+/// Advertisements select by.
+#[derive(CustomResource, Clone, PartialEq, Debug, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "bellhop.dev",
+    version = "v1alpha1",
+    kind = "BGPPeer",
+    plural = "bgppeers",
+    shortname = "bhpeer",
+    category = "bellhop",
+    status = "BGPPeerStatus",
+    derive = "PartialEq",
+    doc = "A router that nodes hold a BGP session with. The object's labels are the peer's labels, which policies and Advertisements select by.",
+    printcolumn(name = "Address", type_ = "string", json_path = ".spec.peerAddress"),
+    printcolumn(name = "ASN", type_ = "integer", json_path = ".spec.peerASN"),
+    printcolumn(name = "Families", type_ = "string", json_path = ".spec.families", priority = "1"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = Rule::new(
+    "duration(self.holdTime) == duration('0s') || duration(self.holdTime) >= duration('3s')"
+).message("holdTime must be 0s or from 3s to 65535s (RFC 4271 §4.2)"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.keepaliveTime) || duration(self.holdTime) == duration('0s') || duration(self.keepaliveTime) < duration(self.holdTime)"
+).message("keepaliveTime must be shorter than holdTime"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.sourceAddress) || (isIP(self.sourceAddress) && isIP(self.peerAddress) && ip(self.sourceAddress).family() == ip(self.peerAddress).family())"
+).message("sourceAddress must be an IP address of the same family as peerAddress"))]
+#[serde(rename_all = "camelCase")]
+pub struct BGPPeerSpec {
+    /// Address of the router. Two BGPPeers must not have the same address and port.
+    #[schemars(length(min = 2, max = ADDRESS_MAX))]
+    #[x_kube(validation = Rule::new("isIP(self)").message("must be an IP address"))]
+    pub peer_address: String,
+    /// TCP port that the router listens on.
+    #[serde(default = "peer_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub peer_port: u16,
+    /// AS number of the router (RFC 6793): the nodes' own for an internal peer, any other for an external one.
+    #[serde(rename = "peerASN")]
+    #[schemars(range(min = 1, max = 4_294_967_294_u64))]
+    pub peer_asn: u32,
+    /// AS number that the nodes show to this peer, where it is not that of the SpeakerConfig.
+    #[serde(rename = "localASN", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_294_u64))]
+    pub local_asn: Option<u32>,
+    /// Address that the nodes dial from; of the family of `peerAddress`. Without it the kernel chooses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = ADDRESS_MAX))]
+    pub source_address: Option<String>,
+    /// Nodes that hold a session with this peer; without it all do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<LabelSelector>,
+    /// Hold time offered in OPEN (RFC 4271 §4.2): `0s` for none, else `3s` to `65535s`. The smaller offer counts.
+    #[serde(default = "hold_time")]
+    #[schemars(schema_with = "schema::duration")]
+    pub hold_time: String,
+    /// Time between KEEPALIVE messages, from `1s`; without it a third of the hold time agreed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub keepalive_time: Option<String>,
+    /// Time between two attempts to connect (RFC 4271 §8.2.2 ConnectRetryTime), from `1s`.
+    #[serde(default = "connect_retry_time")]
+    #[schemars(schema_with = "schema::duration")]
+    pub connect_retry_time: String,
+    /// TTL of packets to an external peer that is not on the link; without it, it is 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 255))]
+    pub ebgp_multi_hop: Option<u8>,
+    /// Whether to wait for the router to connect, and never to dial.
+    #[serde(default)]
+    pub passive: bool,
+    /// Address families of the session (RFC 4760), whatever the family of `peerAddress` is.
+    #[serde(default = "families")]
+    #[schemars(length(min = 1, max = 2))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub families: Vec<IpFamily>,
+    /// Next hops announced to this peer in place of the node's own address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<NextHop>,
+    /// Graceful restart (RFC 4724): the router keeps forwarding while a speaker restarts.
+    #[serde(default)]
+    pub graceful_restart: GracefulRestart,
+    /// Text sent with an administrative shutdown (RFC 9003); at most 255 octets of UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub shutdown_text: Option<String>,
+}
+
+/// An address family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum IpFamily {
+    /// IPv4 unicast.
+    IPv4,
+    /// IPv6 unicast.
+    IPv6,
+}
+
+/// Next hops in place of the node's own address.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+pub struct NextHop {
+    /// Next hop of IPv4 routes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 7, max = 15))]
+    #[x_kube(validation = Rule::new("isIP(self) && ip(self).family() == 4").message("must be an IPv4 address"))]
+    pub ipv4: Option<String>,
+    /// Next hop of IPv6 routes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = ADDRESS_MAX))]
+    #[x_kube(validation = Rule::new("isIP(self) && ip(self).family() == 6").message("must be an IPv6 address"))]
+    pub ipv6: Option<String>,
+}
+
+/// Graceful restart (RFC 4724).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GracefulRestart {
+    /// Whether the capability is offered.
+    #[serde(default = "enabled")]
+    pub enabled: bool,
+    /// How long the router keeps the routes of a speaker that is away: `1s` to `4095s` (RFC 4724 §3, twelve bits).
+    #[serde(default = "restart_time")]
+    #[schemars(schema_with = "schema::duration")]
+    pub restart_time: String,
+}
+
+impl Default for GracefulRestart {
+    fn default() -> Self {
+        Self { enabled: enabled(), restart_time: restart_time() }
+    }
+}
+
+/// What became of a BGPPeer.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BGPPeerStatus {
+    /// `Ready`: the peer is valid and in force. When it is not, the last version that was stays in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions_schema")]
+    pub conditions: Vec<Condition>,
+}
+
+fn peer_port() -> u16 {
+    179
+}
+
+fn hold_time() -> String {
+    "90s".into()
+}
+
+fn connect_retry_time() -> String {
+    // RFC 4271 suggests 120 s; a load balancer that waits two minutes for a router that came back is not one.
+    "10s".into()
+}
+
+fn families() -> Vec<IpFamily> {
+    vec![IpFamily::IPv4, IpFamily::IPv6]
+}
+
+fn enabled() -> bool {
+    true
+}
+
+fn restart_time() -> String {
+    "120s".into()
+}

@@ -1,0 +1,231 @@
+//! DecisionPolicy: a plugin that answers one of the three decisions.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::conditions::{Condition, conditions_schema};
+use crate::schema;
+use crate::selector::LabelSelector;
+
+/// A sandboxed WebAssembly plugin that answers one of the three decisions: which address a Service gets, which nodes may
+/// announce it, or which attributes its routes have. Several policies on a hook form a chain by priority, then name; the
+/// first that answers decides.
+#[derive(CustomResource, Clone, PartialEq, Debug, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "bellhop.dev",
+    version = "v1alpha1",
+    kind = "DecisionPolicy",
+    plural = "decisionpolicies",
+    shortname = "bhpolicy",
+    category = "bellhop",
+    status = "DecisionPolicyStatus",
+    derive = "PartialEq",
+    doc = "A sandboxed WebAssembly plugin that answers which address a Service gets, which nodes may announce it, or which attributes its routes have.",
+    printcolumn(name = "Hook", type_ = "string", json_path = ".spec.hook"),
+    printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
+    printcolumn(name = "Active", type_ = "string", json_path = ".status.active.sha256"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = Rule::new("self.hook == oldSelf.hook").message("the hook of a policy never changes; create another policy"))]
+#[x_kube(validation = Rule::new("!has(self.minEligible) || self.hook == 'Nodes'").message("minEligible is for hook Nodes only"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.match) || self.hook == 'Route' || (!has(self.match.peerSelector) && !has(self.match.nodeSelector))"
+).message("peerSelector and nodeSelector are for hook Route only"))]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionPolicySpec {
+    /// The decision that the plugin answers.
+    pub hook: Hook,
+    /// Where the plugin is.
+    pub plugin: PluginRef,
+    /// Settings of the plugin: any object that its settings schema allows; at most 64 KiB as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub config: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What the policy is asked about; without it everything.
+    #[serde(rename = "match", default, skip_serializing_if = "Match::is_empty")]
+    pub match_: Match,
+    /// Policies with a higher number are asked first; with the same number by name.
+    #[serde(default)]
+    #[schemars(range(min = -1000, max = 1000))]
+    pub priority: i32,
+    /// What counts when the plugin fails.
+    #[serde(default)]
+    pub failure_policy: FailurePolicy,
+    /// What `failurePolicy: KeepLast` answers where there is no last decision.
+    #[serde(default)]
+    pub initial: InitialAnswer,
+    /// Hook Nodes only: how many nodes of a Service the policy must leave eligible, at least; 1 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub min_eligible: Option<u16>,
+    /// What one call may cost.
+    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    pub limits: Limits,
+}
+
+/// A decision that plugins can answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum Hook {
+    /// Which address a Service gets.
+    Address,
+    /// Which nodes may announce a Service.
+    Nodes,
+    /// Which attributes a route has towards a peer.
+    Route,
+}
+
+/// Where a plugin is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginRef {
+    /// ConfigMap in Bellhop's own namespace that holds the module.
+    #[schemars(length(min = 1, max = 253))]
+    pub config_map: String,
+    /// Key of `binaryData` under which the zstd-compressed module stands.
+    #[serde(default = "module_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+    /// SHA-256 of the uncompressed module, in 64 lower-case hexadecimal digits.
+    #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub sha256: String,
+}
+
+/// What a policy is asked about: all selectors that are set must match.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Match {
+    /// Namespaces of the Services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+    /// Services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_selector: Option<LabelSelector>,
+    /// Hook Route only: peers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_selector: Option<LabelSelector>,
+    /// Hook Route only: nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<LabelSelector>,
+}
+
+impl Match {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What counts when a plugin fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum FailurePolicy {
+    /// The last decision; where there is none, `initial`.
+    #[default]
+    KeepLast,
+    /// The next policy of the chain, and in the end the built-in answer.
+    UseDefault,
+    /// Nothing: no address, not eligible, not announced.
+    Withhold,
+}
+
+/// What counts where there is no last decision.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum InitialAnswer {
+    /// The next policy of the chain, and in the end the built-in answer.
+    #[default]
+    UseDefault,
+    /// Nothing: for policies that keep routes from leaking.
+    Withhold,
+}
+
+/// What one call of a plugin may cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+pub struct Limits {
+    /// Fuel per call, about one per WebAssembly instruction; 10,000,000 without it. A call for a batch of nodes gets
+    /// 50,000 more for each node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 100_000, max = 1_000_000_000))]
+    pub fuel: Option<u64>,
+    /// Memory per instance in bytes, from 1 MiB to 64 MiB; 16 MiB without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1_048_576, max = 67_108_864))]
+    pub memory: Option<u64>,
+}
+
+impl Limits {
+    #[allow(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature that serde's skip_serializing_if asks for"
+    )]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What became of a DecisionPolicy.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionPolicyStatus {
+    /// The version in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<PluginVersion>,
+    /// The version being rolled out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<PluginVersion>,
+    /// How far the candidate is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<RolloutStep>,
+    /// `Ready`, `Progressing` and `Degraded`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions_schema")]
+    pub conditions: Vec<Condition>,
+}
+
+/// A version of a policy: module and settings.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginVersion {
+    /// SHA-256 of the uncompressed module.
+    #[schemars(length(min = 64, max = 64))]
+    pub sha256: String,
+    /// Version that the module's metadata names.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub version: String,
+    /// SHA-256 of `config` as canonical JSON.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub config_sha256: String,
+}
+
+/// How far a candidate is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum RolloutStep {
+    /// Its digest is the one asked for.
+    Verified,
+    /// Its size, imports and metadata are allowed.
+    Checked,
+    /// It is compiled.
+    Compiled,
+    /// It has accepted its settings.
+    Configured,
+    /// Its self-tests pass.
+    SelfTested,
+    /// It answers beside the active version, for comparison only.
+    Shadow,
+    /// Some nodes act on it.
+    Canary,
+    /// It is in force.
+    Active,
+    /// It was refused; the condition says why.
+    Rejected,
+}
+
+fn module_key() -> String {
+    "module.wasm.zst".into()
+}

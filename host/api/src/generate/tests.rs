@@ -1,0 +1,164 @@
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::*;
+
+fn committed() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../crds")
+}
+
+fn each_schema(mut f: impl FnMut(&str, &JSONSchemaProps)) {
+    for mut crd in crds() {
+        let kind = crd.spec.names.kind.clone();
+        for version in &mut crd.spec.versions {
+            let schema = version.schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap();
+            visit(schema, &kind, &mut |path, schema| f(path, schema));
+        }
+    }
+}
+
+#[test]
+fn the_committed_crds_are_the_generated_ones() {
+    if std::env::var_os("BELLHOP_WRITE_CRDS").is_some() {
+        write_crds(&committed()).unwrap();
+    }
+    let mut expected = BTreeSet::new();
+    for (name, text) in crds_yaml() {
+        let found = fs::read_to_string(committed().join(&name)).unwrap_or_default();
+        assert!(found == text, "crds/{name} is not what the types give; run `bellhop crds --dir crds`");
+        expected.insert(name);
+    }
+    let found: BTreeSet<String> = fs::read_dir(committed())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".yaml"))
+        .collect();
+    assert_eq!(found, expected, "crds/ has a file that no type gives");
+}
+
+#[test]
+fn every_generated_file_reads_back_as_the_crd_it_was_made_from() {
+    for (crd, (name, text)) in crds().iter().zip(crds_yaml()) {
+        let back: Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(back, whole_numbers(serde_json::to_value(crd).unwrap()), "{name}");
+    }
+}
+
+#[test]
+fn every_string_list_and_map_has_a_maximum() {
+    each_schema(|path, schema| match schema.type_.as_deref() {
+        Some("string") if schema.enum_.is_none() => {
+            assert!(schema.max_length.is_some(), "{path} has no maxLength")
+        }
+        Some("array") => assert!(schema.max_items.is_some(), "{path} has no maxItems"),
+        Some("object") if schema.additional_properties.is_some() => {
+            assert!(schema.max_properties.is_some(), "{path} has no maxProperties");
+        }
+        Some("integer") => {
+            assert!(schema.minimum.is_some(), "{path} has no minimum");
+            let bounded = schema.maximum.is_some() || path.ends_with(".observedGeneration");
+            assert!(bounded, "{path} has no maximum");
+        }
+        _ => {}
+    });
+}
+
+#[test]
+fn no_field_that_may_be_null_is_required() {
+    each_schema(|path, schema| {
+        for required in schema.required.iter().flatten() {
+            let property = &schema.properties.as_ref().unwrap()[required];
+            assert!(property.nullable != Some(true), "{path}.{required} is nullable and required");
+        }
+    });
+}
+
+#[test]
+fn every_schema_is_structural() {
+    each_schema(|path, schema| {
+        let anything = schema.x_kubernetes_int_or_string == Some(true);
+        assert!(schema.type_.is_some() || anything, "{path} has no type");
+        assert!(
+            schema.any_of.is_none() && schema.one_of.is_none() && schema.all_of.is_none(),
+            "{path} has branches"
+        );
+        assert!(schema.ref_path.is_none(), "{path} has a $ref");
+        let closed = matches!(schema.additional_properties, Some(JSONSchemaPropsOrBool::Bool(_)));
+        assert!(!closed, "{path} has a boolean additionalProperties");
+        assert!(
+            schema.properties.is_none() || schema.additional_properties.is_none(),
+            "{path} has both properties and additionalProperties"
+        );
+    });
+}
+
+#[test]
+fn only_the_settings_of_a_plugin_may_hold_unknown_fields() {
+    let mut open = Vec::new();
+    each_schema(|path, schema| {
+        if schema.x_kubernetes_preserve_unknown_fields == Some(true) {
+            open.push(path.to_owned());
+        }
+    });
+    assert_eq!(open, ["DecisionPolicy.spec.config"]);
+}
+
+#[test]
+fn every_field_of_every_spec_is_described() {
+    each_schema(|path, schema| {
+        let own = path.contains('.') && !path.ends_with("[]") && !path.ends_with("{}");
+        if own && !path.ends_with(".status") && !path.ends_with(".spec") {
+            let described = schema.description.as_deref().is_some_and(|text| !text.is_empty());
+            assert!(described, "{path} has no description");
+        }
+    });
+}
+
+#[test]
+fn every_kind_is_cluster_scoped_with_status_category_and_short_name() {
+    for crd in crds() {
+        let kind = &crd.spec.names.kind;
+        assert_eq!(crd.spec.group, crate::GROUP);
+        assert_eq!(crd.spec.scope, "Cluster", "{kind}");
+        assert_eq!(crd.spec.names.categories.as_deref(), Some(&["bellhop".to_owned()][..]), "{kind}");
+        assert!(
+            crd.spec.names.short_names.as_ref().is_some_and(|names| names[0].starts_with("bh")),
+            "{kind}"
+        );
+        let [version] = &crd.spec.versions[..] else { panic!("{kind} has several versions") };
+        assert_eq!(version.name, crate::VERSION);
+        assert!(
+            version.subresources.as_ref().is_some_and(|sub| sub.status.is_some()),
+            "{kind} has no status"
+        );
+    }
+}
+
+#[test]
+fn every_format_is_one_that_the_api_server_knows() {
+    each_schema(|path, schema| {
+        let known = [None, Some("int32"), Some("int64"), Some("date-time")];
+        assert!(known.contains(&schema.format.as_deref()), "{path} has format {:?}", schema.format);
+    });
+}
+
+#[test]
+fn defaults_stand_in_the_schema() {
+    let mut defaults = std::collections::BTreeMap::new();
+    each_schema(|path, schema| {
+        if let Some(default) = &schema.default {
+            defaults.insert(path.to_owned(), default.0.clone());
+        }
+    });
+    for (path, value) in [
+        ("AddressPool.spec.autoAssign", serde_json::json!(true)),
+        ("BGPPeer.spec.peerPort", serde_json::json!(179)),
+        ("BGPPeer.spec.holdTime", serde_json::json!("90s")),
+        ("BGPPeer.spec.gracefulRestart", serde_json::json!({"enabled": true, "restartTime": "120s"})),
+        ("DecisionPolicy.spec.plugin.key", serde_json::json!("module.wasm.zst")),
+        ("DecisionPolicy.spec.failurePolicy", serde_json::json!("KeepLast")),
+        ("SpeakerConfig.spec.drain.wait", serde_json::json!("10s")),
+    ] {
+        assert_eq!(defaults.get(path), Some(&value), "{path}");
+    }
+}

@@ -1,0 +1,105 @@
+//! SpeakerConfig: what holds for the speakers of some nodes.
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::conditions::{Condition, conditions_schema};
+use crate::schema::{self, ADDRESS_MAX};
+use crate::selector::LabelSelector;
+
+/// What holds for the speakers of the selected nodes. Several may select a node: each field is taken from the one with
+/// the highest priority (then the first by name) that sets it.
+#[derive(CustomResource, Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "bellhop.dev",
+    version = "v1alpha1",
+    kind = "SpeakerConfig",
+    plural = "speakerconfigs",
+    shortname = "bhspeaker",
+    category = "bellhop",
+    status = "SpeakerConfigStatus",
+    derive = "PartialEq",
+    doc = "What holds for the speakers of the selected nodes. Where several select a node, each field is taken from the one with the highest priority that sets it.",
+    printcolumn(name = "ASN", type_ = "integer", json_path = ".spec.asn"),
+    printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SpeakerConfigSpec {
+    /// Nodes that this holds for; without it all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<LabelSelector>,
+    /// Higher wins, field by field.
+    #[serde(default)]
+    #[schemars(range(min = -1000, max = 1000))]
+    pub priority: i32,
+    /// AS number of the speakers (RFC 6793).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_294_u64))]
+    pub asn: Option<u32>,
+    /// BGP Identifier (RFC 6286), written as an IPv4 address and unique per speaker: set it only where one node is
+    /// selected. Without it, it is the node's IPv4 address, or derived from the node's name where it has none.
+    #[serde(rename = "routerID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 7, max = 15))]
+    #[x_kube(validation = Rule::new("isIP(self) && ip(self).family() == 4 && self != '0.0.0.0'")
+        .message("must be an IPv4 address other than 0.0.0.0"))]
+    pub router_id: Option<String>,
+    /// Where the speakers accept BGP connections. Without it they listen only where a passive peer needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Listen>,
+    /// How announcements end when a node drains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+    /// Whether the speakers bind announced addresses on the node's `lo`, so that the node itself can serve them.
+    /// Without it they do in standalone form, and do not in Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind_addresses: Option<bool>,
+}
+
+/// Where a speaker accepts BGP connections.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+pub struct Listen {
+    /// TCP port; 179 where no SpeakerConfig says another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+    /// Addresses to listen on; all addresses of the node where no SpeakerConfig says which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 2, max = ADDRESS_MAX)))]
+    #[x_kube(validation = Rule::new("self.all(a, isIP(a))").message("each must be an IP address"))]
+    pub addresses: Option<Vec<String>>,
+}
+
+/// How announcements end when a node drains.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+pub struct Drain {
+    /// Time between marking the routes with GRACEFUL_SHUTDOWN (RFC 8326) and withdrawing them, from `0s` to `1h`.
+    #[serde(default = "drain_wait")]
+    #[schemars(schema_with = "schema::duration")]
+    pub wait: String,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { wait: drain_wait() }
+    }
+}
+
+/// What became of a SpeakerConfig.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SpeakerConfigStatus {
+    /// `Ready`: the object is valid and in force. When it is not, the last version that was stays in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions_schema")]
+    pub conditions: Vec<Condition>,
+}
+
+fn drain_wait() -> String {
+    "10s".into()
+}
