@@ -1,0 +1,53 @@
+# Bellhop's entry points. What they do is in xtask/src; `cargo run -p xtask -- help` lists all of it.
+
+# One target folder for everything, so that nothing is built twice.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+XTASK := cargo run --quiet --locked -p xtask --
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+.PHONY: demo
+demo: setup ## Build everything and show the main job in a lab of network namespaces (root); KEEP=1 leaves the lab up
+	@$(XTASK) demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+.PHONY: demo-down
+demo-down: ## Remove what `make demo KEEP=1` left
+	@$(XTASK) demo-down
+
+.PHONY: test
+test: setup ## Run every check and test there is (root)
+	@$(XTASK) test
+
+.PHONY: check
+check: setup-host ## Run the checks and tests that need no root, no lab and no WebAssembly toolchain
+	@$(XTASK) check
+
+.PHONY: bench
+bench: setup ## Measure, in the release profile (root)
+	@$(XTASK) bench
+
+.PHONY: setup
+setup: ## Install what is missing (root, Debian 12)
+	@tools/setup.sh
+
+.PHONY: setup-host
+setup-host:
+	@tools/setup.sh --host
+
+.PHONY: fixtures
+fixtures: setup ## Rebuild the committed WebAssembly fixtures
+	@$(XTASK) fixtures
+
+.PHONY: crds
+crds: setup-host ## Rewrite crds/ from the types in host/api
+	@$(XTASK) crds
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	cargo clean
+	rm -rf .tools bench-results

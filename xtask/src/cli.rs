@@ -1,0 +1,121 @@
+//! Arguments, and which function does what they ask.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::artefacts::{Artefacts, build_plugins, build_programs};
+use crate::metadata::Metadata;
+use crate::rules::{place, read, sources, words};
+use crate::step::{self, Session};
+use crate::{lengths, plan};
+
+/// What the tool can do.
+pub(crate) const USAGE: &str = "\
+usage: cargo run -p xtask -- COMMAND
+
+  check            format, lints, documentation, rules and tests of the default members
+  test             everything: check for all crates, plugins, compiler, lab (needs root)
+  rules            the rules about the source tree alone (arrows, manifests, unsafe code, words)
+  demo [--keep]    build what the lab needs and run the demo in it (needs root)
+  demo-down        remove what a kept demo left
+  bench            build in the release profile and run the benches
+  plugins          build the shipped plugins as WebAssembly modules
+  fixtures         rebuild the committed WebAssembly fixtures of the tests
+  crds             rewrite crds/ from the types
+  lengths          report the lengths of the source files
+  gaps             list the known gaps written down in the source";
+
+/// Does what the arguments ask. `Err` is a failure of the tool, a failed check is an exit code.
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["check"] => steps(plan::check()),
+        ["test"] => steps(plan::test()),
+        ["rules"] => {
+            let broken = plan::broken_rules(&Session::new()?)?;
+            broken.iter().for_each(|sentence| println!("{sentence}"));
+            Ok(exit(broken.is_empty()))
+        }
+        ["demo"] => demo(&["demo"]),
+        ["demo", "--keep"] => demo(&["demo", "--keep"]),
+        ["demo-down"] => {
+            let mut session = Session::new()?;
+            let lab = Artefacts::of(&session, false).program("lab");
+            session.run(Command::new(lab).arg("down"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["bench"] => bench(),
+        ["plugins"] => {
+            let mut session = Session::new()?;
+            let artefacts = Artefacts::of(&session, false);
+            build_programs(&mut session, false)?;
+            build_plugins(&mut session, &artefacts)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["crds"] => {
+            let mut session = Session::new()?;
+            build_programs(&mut session, false)?;
+            let bellhop = Artefacts::of(&session, false).program("bellhop");
+            session.run(Command::new(bellhop).args(["crds", "--output", "crds"]))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["lengths"] => {
+            print!("{}", lengths::report(&Metadata::load()?)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        ["gaps"] => gaps(),
+        [] | ["help" | "-h" | "--help"] => {
+            println!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("no command {:?}\n{USAGE}", other.join(" ")),
+    }
+}
+
+fn steps(steps: Vec<step::Step>) -> Result<ExitCode> {
+    Ok(exit(step::run(steps, &mut Session::new()?)?))
+}
+
+fn exit(fine: bool) -> ExitCode {
+    if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Builds what the lab needs, then becomes the lab: its transcript is the demo.
+fn demo(args: &[&str]) -> Result<ExitCode> {
+    let mut session = Session::new()?;
+    let artefacts = Artefacts::of(&session, false);
+    build_programs(&mut session, false)?;
+    build_plugins(&mut session, &artefacts)?;
+    let mut command = Command::new(artefacts.program("lab"));
+    command.args(args);
+    command.arg("--bellhop").arg(artefacts.program("bellhop"));
+    command.arg("--compiler").arg(artefacts.program("bellhop-compiler"));
+    command.arg("--plugins").arg(&artefacts.plugins);
+    let status = command.status()?;
+    Ok(exit(status.success()))
+}
+
+/// Builds in the release profile and runs the benches, which print a table and write JSON.
+fn bench() -> Result<ExitCode> {
+    let mut session = Session::new()?;
+    let artefacts = Artefacts::of(&session, true);
+    build_programs(&mut session, true)?;
+    build_plugins(&mut session, &artefacts)?;
+    let mut command = Command::new(artefacts.program("benches"));
+    command.envs(artefacts.environment());
+    let status = command.status()?;
+    Ok(exit(status.success()))
+}
+
+/// Lists every known gap with its place.
+fn gaps() -> Result<ExitCode> {
+    let metadata = Metadata::load()?;
+    let root = &metadata.workspace_root;
+    for file in sources(root, &["rs"])? {
+        for (at, line) in read(&file)?.lines().enumerate().filter(|(_, line)| line.contains(words::GAP)) {
+            println!("{}:{}: {}", place(&file, root), at + 1, line.trim());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,160 @@
+//! The steps of `make check` and of `make test`.
+//!
+//! | step | check | test | needs |
+//! |---|---|---|---|
+//! | `fmt` | x | x | |
+//! | `rules` | x | x | |
+//! | `deny` | if installed | x | cargo-deny |
+//! | `clippy` | default members | workspace | |
+//! | `doc` | default members | workspace | |
+//! | `build` | | x | |
+//! | `plugins` | | x | a WASM toolchain |
+//! | `test-build`, `test` | default members | workspace | |
+//! | `test-doc` | default members | workspace | |
+//! | `compiler` | | x | |
+//! | `lab` | | x | root, FRR |
+//!
+//! The time limits are about five times what a machine with two cores needs, and only keep CI from hanging.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::artefacts::{ALL_BUT_THE_COMPILER, Artefacts, THE_COMPILER, build_plugins, build_programs};
+use crate::metadata::cargo;
+use crate::step::{Session, Step};
+use crate::{arrows, rules, suites};
+
+/// The package whose tests need root and the real network; they have a step of their own.
+const LAB: &str = "bellhop-lab";
+
+/// All that needs no root, no lab, no Cranelift and no WebAssembly toolchain.
+pub(crate) fn check() -> Vec<Step> {
+    let mut steps = vec![fmt(), tree()];
+    if let Some(program) = cargo_deny() {
+        steps.push(deny(program));
+    }
+    steps.extend([
+        clippy(&[]),
+        Step::check("test-build", 15, |session| {
+            session.suites = suites::build(session, &[])?;
+            Ok(())
+        }),
+        Step::tests("test", 10, |session| {
+            let found = session.suites.clone();
+            suites::run(session, &found, &[]).map(Some)
+        })
+        .needs(&["test-build"]),
+        doc_tests(&[]),
+        doc(&[]),
+    ]);
+    steps
+}
+
+/// Everything.
+pub(crate) fn test() -> Vec<Step> {
+    vec![
+        fmt(),
+        tree(),
+        match cargo_deny() {
+            Some(program) => deny(program),
+            None => Step::check("deny", 1, |_| bail!("cargo-deny is not installed; `make setup` does it")),
+        },
+        clippy(&["--workspace"]),
+        doc(&["--workspace"]),
+        Step::check("build", 30, |session| build_programs(session, false)),
+        Step::check("plugins", 15, |session| {
+            let artefacts = Artefacts::of(session, false);
+            build_plugins(session, &artefacts)
+        })
+        .needs(&["build"]),
+        Step::check("test-build", 30, |session| {
+            session.suites = suites::build(session, ALL_BUT_THE_COMPILER)?;
+            Ok(())
+        }),
+        Step::tests("test", 20, |session| {
+            let environment = Artefacts::of(session, false).environment();
+            let host: Vec<_> = session.suites.iter().filter(|suite| suite.package != LAB).cloned().collect();
+            suites::run(session, &host, &environment).map(Some)
+        })
+        .needs(&["build", "plugins", "test-build"]),
+        doc_tests(ALL_BUT_THE_COMPILER),
+        Step::tests("compiler", 20, |session| {
+            let environment = Artefacts::of(session, false).environment();
+            let compiler = suites::build(session, THE_COMPILER)?;
+            suites::run(session, &compiler, &environment).map(Some)
+        })
+        .needs(&["build"]),
+        Step::tests("lab", 30, |session| {
+            let environment = Artefacts::of(session, false).environment();
+            let lab: Vec<_> = session.suites.iter().filter(|suite| suite.package == LAB).cloned().collect();
+            suites::run(session, &lab, &environment).map(Some)
+        })
+        .needs(&["build", "plugins", "test-build"]),
+    ]
+}
+
+fn fmt() -> Step {
+    Step::check("fmt", 2, |session| session.run(Command::new(cargo()).args(["fmt", "--all", "--check"])))
+}
+
+/// The rules about the source tree: arrows, manifests, unsafe code, words.
+fn tree() -> Step {
+    Step::check("rules", 2, |session| {
+        let broken = broken_rules(session)?;
+        broken.iter().for_each(|sentence| session.say(sentence));
+        match broken.len() {
+            0 => Ok(()),
+            count => bail!("{count} broken rules"),
+        }
+    })
+}
+
+/// One sentence for each rule that the tree breaks.
+pub(crate) fn broken_rules(session: &Session) -> Result<Vec<String>> {
+    let mut broken = arrows::broken(&session.metadata);
+    broken.extend(arrows::cranelift_outside_the_compiler(&session.metadata)?);
+    broken.extend(rules::broken(&session.metadata)?);
+    Ok(broken)
+}
+
+fn deny(program: PathBuf) -> Step {
+    Step::check("deny", 5, move |session| {
+        let mut command = Command::new(program);
+        command.args(["--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
+        session.run(&mut command)
+    })
+}
+
+/// cargo-deny as `make setup` installed it, else one on the path.
+fn cargo_deny() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = Path::new(".tools/bin").to_owned();
+    std::iter::once(own)
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join("cargo-deny"))
+        .find(|program| program.is_file())
+        .and_then(|program| program.canonicalize().ok())
+}
+
+fn clippy(selection: &'static [&'static str]) -> Step {
+    Step::check("clippy", 30, move |session| {
+        let mut command = Command::new(cargo());
+        command.args(["clippy", "--locked", "--all-targets"]).args(selection).args(["--", "-D", "warnings"]);
+        session.run(&mut command)
+    })
+}
+
+fn doc(selection: &'static [&'static str]) -> Step {
+    Step::check("doc", 15, move |session| {
+        let mut command = Command::new(cargo());
+        command.args(["doc", "--locked", "--no-deps"]).args(selection).env("RUSTDOCFLAGS", "-D warnings");
+        session.run(&mut command)
+    })
+}
+
+fn doc_tests(selection: &'static [&'static str]) -> Step {
+    Step::tests("test-doc", 10, move |session| suites::run_doc_tests(session, selection).map(Some))
+        .needs(&["test-build"])
+}
