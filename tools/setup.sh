@@ -86,7 +86,8 @@ fi
 if [ "$(.tools/bin/cargo-deny --version 2>/dev/null)" != "cargo-deny $CARGO_DENY" ]; then
     say "cargo install cargo-deny $CARGO_DENY into .tools"
     # A target folder of its own, because ours has other profiles; removed, because it is half a gigabyte.
-    build=$(mktemp -d "${CARGO_TARGET_DIR:-.tools}.deny.XXXXXX")
+    mkdir -p "${CARGO_TARGET_DIR:=target}"
+    build=$(mktemp -d "$CARGO_TARGET_DIR/cargo-deny.XXXXXX")
     CARGO_TARGET_DIR="$build" cargo install --quiet --locked --debug --config profile.dev.debug=false \
         --root .tools "cargo-deny@$CARGO_DENY" || { rm -rf "$build"; die "cargo-deny $CARGO_DENY does not build"; }
     rm -rf "$build"
