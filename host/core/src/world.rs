@@ -51,6 +51,8 @@ pub enum Delta {
 pub struct Touched {
     /// Services whose own objects changed: the Service, its endpoints, its claims.
     pub services: BTreeSet<ServiceKey>,
+    /// Addresses whose claims came, changed or went, those of reservations too.
+    pub claims: BTreeSet<IpAddr>,
     /// Something that every Service depends on changed: nodes, peers, advertisements, pools, namespaces.
     pub every_service: bool,
     /// Pools or claims changed, so that Services which wait for an address may get one.
@@ -70,6 +72,7 @@ impl Touched {
     pub fn everything() -> Self {
         Self {
             services: BTreeSet::new(),
+            claims: BTreeSet::new(),
             every_service: true,
             addresses: true,
             peers: true,
@@ -87,6 +90,7 @@ impl Touched {
     /// Adds what `other` touched.
     pub fn merge(&mut self, other: Self) {
         self.services.extend(other.services);
+        self.claims.extend(other.claims);
         self.every_service |= other.every_service;
         self.addresses |= other.addresses;
         self.peers |= other.peers;
@@ -219,6 +223,7 @@ impl World {
             return;
         }
         touched.addresses = true;
+        touched.claims.insert(address);
         for holder in before.iter().flat_map(|claim| &claim.holders) {
             unlink(&mut self.claims_by_uid, &holder.uid, &address);
             touched.services.insert(holder.service.clone());
