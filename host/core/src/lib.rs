@@ -14,12 +14,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod announce;
 pub mod decision;
 pub mod labels;
 pub mod names;
 pub mod objects;
 pub mod problem;
 pub mod route;
+pub mod settings;
 pub mod world;
 
 pub use decision::{BuiltIn, Decisions};

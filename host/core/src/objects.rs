@@ -157,6 +157,8 @@ pub struct EndpointSlice {
     pub key: NamespacedName,
     /// The Service that it belongs to, by the label `kubernetes.io/service-name`.
     pub service: ServiceKey,
+    /// `addressType`: the family that these endpoints serve. Slices of type FQDN are not projected.
+    pub family: Family,
     /// `endpoints[]`.
     pub endpoints: Vec<Endpoint>,
 }

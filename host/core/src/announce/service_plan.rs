@@ -1,0 +1,166 @@
+//! The plan of one Service on one node: what each peer hears and why, which is what `bellhop explain` prints.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::announce::facts::Obstacle;
+use crate::announce::standing::Standing;
+use crate::decision::{Consulted, Decided, NodeVerdict, ServiceFacts};
+use crate::labels::Selector;
+use crate::names::{ObjectName, ServiceKey, Uid};
+use crate::objects::{Advertisement, BgpPeer, Node};
+use crate::route::RouteAttributes;
+use crate::world::World;
+
+/// What one node does about one Service.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ServicePlan {
+    /// The Service.
+    pub key: ServiceKey,
+    /// Its UID; a Service made anew under the same name starts afresh.
+    pub uid: Uid,
+    /// Where this node stands.
+    pub standing: Standing,
+    /// The `nodes` decision: a verdict for each node that facts allow, sorted by name.
+    pub nodes: Vec<(ObjectName, Decided<NodeVerdict>)>,
+    /// The addresses that it holds.
+    pub addresses: BTreeMap<IpAddr, AddressPlan>,
+}
+
+/// What happens to one address of a Service.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AddressPlan {
+    /// The pool that its claim names.
+    pub pool: Option<ObjectName>,
+    /// Why facts keep it from being announced.
+    pub obstacle: Option<Obstacle>,
+    /// It is to be bound on the node.
+    pub bind: bool,
+    /// Each peer that this node has.
+    pub peers: BTreeMap<ObjectName, PeerPlan>,
+}
+
+/// What one peer hears about one address.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PeerPlan {
+    /// The Advertisement that covers it.
+    pub advertisement: Option<ObjectName>,
+    /// Announced with these; `None`: not announced.
+    pub attributes: Option<Arc<RouteAttributes>>,
+    /// Why it is not, or soon will not be, announced; where nothing else says it.
+    pub why_not: Option<Arc<str>>,
+    /// A policy withholds it: decided again at this time, announced until then.
+    pub withhold_at: Option<Instant>,
+    /// The policies asked.
+    pub trail: Arc<[Consulted]>,
+}
+
+impl PeerPlan {
+    fn new(advertisement: Option<ObjectName>, why_not: Option<&str>) -> Self {
+        Self {
+            advertisement,
+            attributes: None,
+            why_not: why_not.map(Into::into),
+            withhold_at: None,
+            trail: Arc::from([]),
+        }
+    }
+
+    pub(crate) fn asked(advertisement: ObjectName) -> Self {
+        Self::new(Some(advertisement), None)
+    }
+
+    pub(crate) fn uncovered() -> Self {
+        Self::new(None, Some("no Advertisement covers this address, node and peer"))
+    }
+
+    pub(crate) fn without_asn() -> Self {
+        Self::new(None, Some("no SpeakerConfig gives this node an ASN (spec.asn), and the BGPPeer has no spec.localASN"))
+    }
+}
+
+/// Where the answer to a route question goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct RouteQuestionAt {
+    pub(crate) plan: usize,
+    pub(crate) address: IpAddr,
+    pub(crate) peer: ObjectName,
+}
+
+impl ServicePlan {
+    /// When it has to be decided again.
+    pub fn deadline(&self) -> Option<Instant> {
+        let withheld = self.addresses.values().flat_map(|plan| plan.peers.values()).filter_map(|peer| peer.withhold_at);
+        self.standing.deadline().into_iter().chain(withheld).min()
+    }
+
+    /// What one peer hears about one address.
+    pub fn peer_plan(&self, address: IpAddr, peer: &str) -> Option<&PeerPlan> {
+        self.addresses.get(&address)?.peers.get(peer)
+    }
+
+    /// Peers and attributes that one address is announced with.
+    pub fn routes_of(&self, address: IpAddr) -> Vec<(ObjectName, Arc<RouteAttributes>)> {
+        let peers = self.addresses.get(&address).filter(|plan| plan.obstacle.is_none()).map(|plan| &plan.peers);
+        peers
+            .into_iter()
+            .flatten()
+            .filter_map(|(peer, plan)| Some((peer.clone(), plan.attributes.clone()?)))
+            .collect()
+    }
+
+    /// Withdraws every address, for a reason that holds for all.
+    pub(crate) fn withdraw_all(&mut self, reason: &'static str) {
+        self.withdraw(|_| Some(reason));
+    }
+
+    /// Withdraws the addresses that `reason` names one for.
+    pub(crate) fn withdraw(&mut self, reason: impl Fn(IpAddr) -> Option<&'static str>) {
+        for (address, plan) in &mut self.addresses {
+            let Some(reason) = reason(*address) else { continue };
+            plan.bind = false;
+            for peer in plan.peers.values_mut().filter(|peer| peer.attributes.is_some()) {
+                peer.attributes = None;
+                peer.withhold_at = None;
+                peer.why_not = Some(reason.into());
+            }
+        }
+    }
+}
+
+/// The Advertisement that decides for one address, node and peer: of those that cover it the one of highest priority,
+/// of equal ones the first by name.
+pub(crate) fn choose_advertisement<'a>(
+    world: &'a World,
+    facts: &ServiceFacts,
+    pool: Option<&ObjectName>,
+    node: &Node,
+    peer: &BgpPeer,
+) -> Option<&'a Advertisement> {
+    let pool_object = pool.and_then(|pool| world.pools().get(pool));
+    let chosen = |selector: &Option<Selector>, labels| selector.as_ref().is_none_or(|s| s.matches(labels));
+    world
+        .advertisements()
+        .values()
+        .filter(|advertisement| {
+            let pools_open = advertisement.pools.is_empty() && advertisement.pool_selector.is_none();
+            let pool_named = pool.is_some_and(|pool| advertisement.pools.contains(pool));
+            let pool_selected = advertisement
+                .pool_selector
+                .as_ref()
+                .is_some_and(|selector| pool_object.is_some_and(|pool| selector.matches(&pool.labels)));
+            let peers_open = advertisement.peers.is_empty() && advertisement.peer_selector.is_none();
+            let peer_named = advertisement.peers.contains(&peer.name);
+            let peer_selected =
+                advertisement.peer_selector.as_ref().is_some_and(|selector| selector.matches(&peer.labels));
+            (pools_open || pool_named || pool_selected)
+                && (peers_open || peer_named || peer_selected)
+                && chosen(&advertisement.service_selector, &facts.service.labels)
+                && chosen(&advertisement.namespace_selector, &facts.namespace_labels)
+                && chosen(&advertisement.node_selector, &node.labels)
+        })
+        .max_by(|a, b| a.priority.cmp(&b.priority).then_with(|| b.name.cmp(&a.name)))
+        .map(|advertisement| &**advertisement)
+}

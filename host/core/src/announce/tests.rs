@@ -1,0 +1,458 @@
+//! Tests of the planner.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::decision::{AddressDecision, AddressRequest, BuiltIn};
+use crate::labels::{Labels, Operator, Requirement, Selector, labels};
+use crate::names::NamespacedName;
+use crate::objects::*;
+use crate::route::{Community, Family};
+use crate::world::Delta;
+
+const NODE: &str = "node-1";
+
+fn key(name: &str) -> ServiceKey {
+    NamespacedName::new("web", name)
+}
+
+fn service(name: &str) -> Service {
+    Service {
+        key: key(name),
+        uid: format!("uid-{name}").into(),
+        labels: labels([("app", name)]),
+        annotations: Labels::default(),
+        created: 0,
+        deleting: false,
+        wants_address: true,
+        families: vec![Family::Ipv4],
+        family_policy: FamilyPolicy::SingleStack,
+        requested_addresses: vec![],
+        requested_pool: None,
+        sharing_key: None,
+        traffic_policy: TrafficPolicy::Cluster,
+        ports: vec![Port { protocol: Protocol::Tcp, port: 80 }],
+    }
+}
+
+fn node(name: &str, pairs: &[(&str, &str)]) -> Node {
+    Node {
+        name: name.into(),
+        labels: labels(pairs.iter().copied()),
+        annotations: Labels::default(),
+        taints: vec![],
+        unschedulable: false,
+        ready: Readiness::Ready,
+        network_unavailable: false,
+        addresses: vec![],
+    }
+}
+
+fn endpoint(node: &str, ready: bool, terminating: bool) -> Endpoint {
+    Endpoint { node: Some(node.into()), ready, serving: ready || terminating, terminating }
+}
+
+fn slice(service: &str, endpoints: Vec<Endpoint>) -> Delta {
+    let slice_key = NamespacedName::new("web", format!("{service}-1"));
+    let slice = EndpointSlice { key: slice_key.clone(), service: key(service), family: Family::Ipv4, endpoints };
+    Delta::EndpointSlice(slice_key, Some(Arc::new(slice)))
+}
+
+fn claim(address: &str, holders: &[&str]) -> Delta {
+    let address: IpAddr = address.parse().unwrap();
+    let holders = holders
+        .iter()
+        .map(|name| Holder {
+            service: key(name),
+            uid: format!("uid-{name}").into(),
+            ports: vec![],
+            sharing_key: None,
+        })
+        .collect();
+    let claim = AddressClaim { address, pool: Some("public".into()), holders, decided_by: None };
+    Delta::Claim(address, Some(Arc::new(claim)))
+}
+
+fn peer(name: &str) -> Delta {
+    let peer = BgpPeer {
+        name: name.into(),
+        labels: Labels::default(),
+        address: "192.0.2.1".parse().unwrap(),
+        port: 179,
+        asn: 64512,
+        local_asn: None,
+        source_address: None,
+        node_selector: Selector::default(),
+        hold_time: Duration::from_secs(90),
+        keepalive_time: None,
+        connect_retry_time: Duration::from_secs(5),
+        ebgp_multihop: None,
+        passive: false,
+        families: Family::ALL.to_vec(),
+        next_hop_v4: None,
+        next_hop_v6: None,
+        graceful_restart: None,
+        shutdown_text: None,
+    };
+    Delta::Peer(name.into(), Some(Arc::new(peer)))
+}
+
+fn advertisement(name: &str, priority: i32, med: u32) -> Delta {
+    let advertisement = Advertisement {
+        name: name.into(),
+        pools: vec![],
+        pool_selector: None,
+        service_selector: None,
+        namespace_selector: None,
+        node_selector: None,
+        peers: vec![],
+        peer_selector: None,
+        priority,
+        attributes: Arc::new(RouteAttributes { med: Some(med), ..RouteAttributes::default() }),
+    };
+    Delta::Advertisement(name.into(), Some(Arc::new(advertisement)))
+}
+
+fn speaker_config() -> Delta {
+    let config = SpeakerConfig {
+        name: "default".into(),
+        node_selector: None,
+        priority: 0,
+        asn: Some(65000),
+        router_id: None,
+        listen_port: None,
+        listen_addresses: None,
+        drain_wait: Some(Duration::from_secs(10)),
+        bind_addresses: Some(false),
+    };
+    Delta::SpeakerConfig("default".into(), Some(Arc::new(config)))
+}
+
+fn put_node(node: Node) -> Delta {
+    Delta::Node(node.name.clone(), Some(Arc::new(node)))
+}
+
+fn put(service: Service) -> Delta {
+    Delta::Service(service.key.clone(), Some(Arc::new(service)))
+}
+
+/// A world with one peer, one Advertisement and the node itself.
+fn base() -> Vec<Delta> {
+    vec![speaker_config(), put_node(node(NODE, &[])), peer("tor"), advertisement("all", 0, 0)]
+}
+
+/// A Service with an address and a ready endpoint on this node.
+fn shop() -> Vec<Delta> {
+    vec![put(service("shop")), claim("203.0.113.1", &["shop"]), slice("shop", vec![endpoint(NODE, true, false)])]
+}
+
+struct Rig {
+    world: World,
+    announcer: Announcer,
+    now: Instant,
+}
+
+impl Rig {
+    fn new(deltas: impl IntoIterator<Item = Delta>) -> Self {
+        let mut rig =
+            Self { world: World::default(), announcer: Announcer::new(NODE.into(), true), now: Instant::now() };
+        rig.apply(deltas);
+        rig
+    }
+
+    fn apply(&mut self, deltas: impl IntoIterator<Item = Delta>) {
+        for delta in deltas {
+            let touched = self.world.apply(delta);
+            self.announcer.note(&self.world, &touched);
+        }
+    }
+
+    fn plan(&mut self, decisions: &mut dyn Decisions) -> Changes {
+        let mut all = Changes::default();
+        loop {
+            let changes = self.announcer.plan(self.now, &self.world, decisions);
+            all.routes.extend(changes.routes);
+            all.bind.extend(changes.bind);
+            all.unbind.extend(changes.unbind);
+            if !changes.more {
+                return all;
+            }
+        }
+    }
+
+    fn announced(&self) -> Vec<String> {
+        let routes = self.announcer.wanted().values().flat_map(|routes| routes.keys());
+        routes.map(ToString::to_string).collect()
+    }
+}
+
+/// Answers with what the test sets, and counts the questions.
+#[derive(Default)]
+struct Scripted {
+    verdict: Option<NodeVerdict>,
+    withhold: bool,
+    asked: usize,
+}
+
+impl Decisions for Scripted {
+    fn addresses(&mut self, batch: &[AddressRequest]) -> Vec<Decided<AddressDecision>> {
+        BuiltIn.addresses(batch)
+    }
+
+    fn nodes(&mut self, batch: &[NodesRequest]) -> Vec<Vec<Decided<NodeVerdict>>> {
+        self.asked += batch.len();
+        let verdict = self.verdict.clone().unwrap_or(NodeVerdict::DEFAULT);
+        let all = |request: &NodesRequest| {
+            request.nodes.iter().map(|_| Decided::built_in(verdict.clone())).collect()
+        };
+        batch.iter().map(all).collect()
+    }
+
+    fn routes(&mut self, batch: &[RouteRequest]) -> Vec<Decided<RouteDecision>> {
+        self.asked += batch.len();
+        if self.withhold {
+            return batch.iter().map(|_| Decided::built_in(RouteDecision::Withhold("not here".into()))).collect();
+        }
+        BuiltIn.routes(batch)
+    }
+}
+
+#[test]
+fn a_service_with_a_claim_and_a_ready_endpoint_is_announced() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    let changes = rig.plan(&mut BuiltIn);
+    assert_eq!(changes.routes.len(), 1);
+    assert_eq!(rig.announced(), ["203.0.113.1/32"]);
+}
+
+#[test]
+fn planning_again_changes_nothing() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.plan(&mut BuiltIn);
+    rig.announcer.re_evaluate(&rig.world);
+    assert!(rig.plan(&mut BuiltIn).is_empty());
+}
+
+#[test]
+fn nothing_is_announced_without_a_claim_that_names_the_uid() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.plan(&mut BuiltIn);
+    let renewed = Service { uid: "uid-of-a-new-life".into(), ..service("shop") };
+    rig.apply([put(renewed)]);
+    rig.plan(&mut BuiltIn);
+    assert!(rig.announced().is_empty());
+}
+
+#[test]
+fn nothing_is_announced_without_an_endpoint_that_takes_traffic() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.plan(&mut BuiltIn);
+    rig.apply([slice("shop", vec![endpoint(NODE, false, false)])]);
+    rig.plan(&mut BuiltIn);
+    assert!(rig.announced().is_empty());
+}
+
+#[test]
+fn the_last_endpoints_serve_while_they_terminate() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.apply([slice("shop", vec![endpoint(NODE, false, true)])]);
+    rig.plan(&mut BuiltIn);
+    assert_eq!(rig.announced(), ["203.0.113.1/32"]);
+}
+
+#[test]
+fn an_address_of_a_family_without_endpoints_is_not_announced() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.apply([claim("2001:db8::1", &["shop"])]);
+    rig.plan(&mut BuiltIn);
+    assert_eq!(rig.announced(), ["203.0.113.1/32"]);
+}
+
+#[test]
+fn a_local_service_follows_its_endpoints() {
+    let local = Service { traffic_policy: TrafficPolicy::Local, ..service("shop") };
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.apply([put(local), put_node(node("node-2", &[]))]);
+    rig.plan(&mut BuiltIn);
+    assert_eq!(rig.announced().len(), 1);
+    rig.apply([slice("shop", vec![endpoint("node-2", true, false)])]);
+    rig.plan(&mut BuiltIn);
+    assert!(rig.announced().is_empty());
+}
+
+#[test]
+fn facts_withdraw_before_anybody_is_asked() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.plan(&mut BuiltIn);
+    let many = (0..SLICE * 2).map(|index| put(service(&format!("a-{index}"))));
+    rig.apply(many.collect::<Vec<_>>());
+    rig.apply([put_node(node(NODE, &[(Node::EXCLUDE_LABEL, "")]))]);
+    let first = rig.announcer.plan(rig.now, &rig.world, &mut BuiltIn);
+    assert_eq!(first.routes.len(), 1, "the withdrawal is in the first slice, before {first:?}");
+    assert_eq!(first.routes[0].attributes, None);
+    assert!(first.more);
+}
+
+#[test]
+fn a_drain_carries_graceful_shutdown_then_withdraws_and_keeps_the_address_bound_meanwhile() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    let mut decisions = Scripted::default();
+    rig.plan(&mut decisions);
+    decisions.verdict = Some(NodeVerdict::Draining("maintenance".into()));
+    rig.announcer.re_evaluate(&rig.world);
+    let changes = rig.plan(&mut decisions);
+    let attributes = changes.routes[0].attributes.clone().unwrap();
+    assert_eq!(attributes.communities, [Community::GRACEFUL_SHUTDOWN]);
+    rig.now = rig.announcer.deadline().unwrap();
+    let changes = rig.plan(&mut decisions);
+    assert_eq!(changes.routes[0].attributes, None);
+}
+
+#[test]
+fn a_route_that_a_policy_withholds_settles_first_and_is_asked_about_again() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    let mut decisions = Scripted::default();
+    rig.plan(&mut decisions);
+    decisions.withhold = true;
+    rig.announcer.re_evaluate(&rig.world);
+    assert!(rig.plan(&mut decisions).is_empty());
+    rig.now = rig.announcer.deadline().unwrap();
+    let asked = decisions.asked;
+    let changes = rig.plan(&mut decisions);
+    assert_eq!(changes.routes[0].attributes, None);
+    assert!(decisions.asked > asked);
+    assert_eq!(rig.announcer.deadline(), None);
+}
+
+#[test]
+fn nothing_is_announced_before_the_address_is_bound() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.apply([Delta::SpeakerConfig("default".into(), {
+        let Delta::SpeakerConfig(_, Some(config)) = speaker_config() else { unreachable!() };
+        Some(Arc::new(SpeakerConfig { bind_addresses: Some(true), ..(*config).clone() }))
+    })]);
+    let changes = rig.plan(&mut BuiltIn);
+    assert!(changes.routes.is_empty());
+    assert_eq!(changes.bind.len(), 1);
+    rig.announcer.set_bound(changes.bind);
+    assert_eq!(rig.plan(&mut BuiltIn).routes.len(), 1);
+    rig.apply([slice("shop", vec![])]);
+    let changes = rig.plan(&mut BuiltIn);
+    assert_eq!((changes.routes.len(), changes.unbind.len()), (1, 0), "withdrawn at once, still bound");
+    rig.now = rig.announcer.deadline().unwrap();
+    assert_eq!(rig.plan(&mut BuiltIn).unbind.len(), 1);
+}
+
+#[test]
+fn a_shared_address_stays_while_one_of_its_services_announces_it() {
+    let mut rig = Rig::new(base());
+    rig.apply([
+        put(service("a")),
+        put(service("b")),
+        claim("203.0.113.1", &["a", "b"]),
+        slice("a", vec![endpoint(NODE, true, false)]),
+        slice("b", vec![endpoint(NODE, true, false)]),
+    ]);
+    rig.plan(&mut BuiltIn);
+    rig.apply([slice("a", vec![])]);
+    assert!(rig.plan(&mut BuiltIn).is_empty());
+    rig.apply([slice("b", vec![])]);
+    rig.plan(&mut BuiltIn);
+    assert!(rig.announced().is_empty());
+}
+
+#[test]
+fn of_overlapping_advertisements_the_highest_priority_decides() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.apply([advertisement("special", 10, 7), advertisement("zz", 10, 9)]);
+    let changes = rig.plan(&mut BuiltIn);
+    assert_eq!(changes.routes[0].attributes.as_ref().unwrap().med, Some(7));
+}
+
+#[test]
+fn a_peer_that_selects_other_nodes_hears_nothing() {
+    let Delta::Peer(name, Some(tor)) = peer("tor") else { unreachable!() };
+    let selector = Selector {
+        requirements: vec![Requirement { key: "rack".into(), operator: Operator::In(vec!["b".into()]) }],
+    };
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.apply([Delta::Peer(name, Some(Arc::new(BgpPeer { node_selector: selector, ..(*tor).clone() })))]);
+    rig.plan(&mut BuiltIn);
+    assert!(rig.announced().is_empty());
+    rig.apply([put_node(node(NODE, &[("rack", "b")]))]);
+    rig.plan(&mut BuiltIn);
+    assert_eq!(rig.announced().len(), 1);
+}
+
+/// One random change of a small universe.
+fn any_delta() -> impl Strategy<Value = Delta> {
+    let name = prop::sample::select(vec!["a", "b", "c"]);
+    let address = prop::sample::select(vec!["203.0.113.1", "203.0.113.2", "2001:db8::1"]);
+    let node_name = prop::sample::select(vec![NODE, "node-2"]);
+    prop_oneof![
+        (name.clone(), any::<bool>(), any::<bool>()).prop_map(|(name, local, wants_address)| {
+            let traffic_policy = if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
+            put(Service { traffic_policy, wants_address, ..service(name) })
+        }),
+        name.clone().prop_map(|name| Delta::Service(key(name), None)),
+        (address.clone(), prop::collection::vec(name.clone(), 0..3))
+            .prop_map(|(address, holders)| claim(address, &holders)),
+        address.prop_map(|address| Delta::Claim(address.parse().unwrap(), None)),
+        (name.clone(), prop::collection::vec((node_name.clone(), any::<bool>(), any::<bool>()), 0..3)).prop_map(
+            |(name, endpoints)| {
+                let endpoints = endpoints.into_iter().map(|(node, ready, ends)| endpoint(node, ready, ends));
+                slice(name, endpoints.collect())
+            }
+        ),
+        (node_name.clone(), any::<bool>()).prop_map(|(name, excluded)| {
+            put_node(node(name, if excluded { &[(Node::EXCLUDE_LABEL, "")] } else { &[] }))
+        }),
+        node_name.prop_map(|name| Delta::Node(name.into(), None)),
+        (prop::sample::select(vec!["all", "special"]), 0..3_i32, 0..3_u32)
+            .prop_map(|(name, priority, med)| advertisement(name, priority, med)),
+        Just(Delta::Advertisement("special".into(), None)),
+        prop::sample::select(vec!["tor", "spine"]).prop_map(peer),
+        Just(Delta::Peer("spine".into(), None)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_split_of_a_history_ends_as_one_full_plan_does(
+        history in prop::collection::vec((any_delta(), any::<bool>()), 0..60),
+    ) {
+        let mut stepwise = Rig::new(base());
+        let mut heard: BTreeMap<(ObjectName, IpNet), Arc<RouteAttributes>> = BTreeMap::new();
+        for (delta, plan_now) in history {
+            stepwise.apply([delta]);
+            if plan_now {
+                take_over(&mut heard, stepwise.plan(&mut BuiltIn));
+            }
+        }
+        take_over(&mut heard, stepwise.plan(&mut BuiltIn));
+
+        let mut at_once = Announcer::new(NODE.into(), true);
+        at_once.note(&stepwise.world, &Touched::everything());
+        while at_once.plan(stepwise.now, &stepwise.world, &mut BuiltIn).more {}
+        prop_assert_eq!(stepwise.announcer.wanted(), at_once.wanted());
+        let wanted: BTreeMap<_, _> = at_once
+            .wanted()
+            .iter()
+            .flat_map(|(peer, routes)| routes.iter().map(|(net, attributes)| ((peer.clone(), *net), attributes.clone())))
+            .collect();
+        prop_assert_eq!(heard, wanted, "what the changes add up to is what is wanted");
+    }
+}
+
+fn take_over(heard: &mut BTreeMap<(ObjectName, IpNet), Arc<RouteAttributes>>, changes: Changes) {
+    for change in changes.routes {
+        match change.attributes {
+            Some(attributes) => heard.insert((change.peer, change.prefix), attributes),
+            None => heard.remove(&(change.peer, change.prefix)),
+        };
+    }
+}
