@@ -20,6 +20,7 @@ pub mod labels;
 pub mod names;
 pub mod objects;
 pub mod problem;
+pub mod report;
 pub mod route;
 pub mod settings;
 pub mod world;

@@ -1,0 +1,290 @@
+//! What a speaker tells its tools: the answers of `bellhop status`, `routes` and `explain`, as they go over the socket
+//! and as `-o json` prints them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::decision::Consulted;
+use crate::problem::Problem;
+use crate::route::{Family, RouteAttributes};
+
+/// A question to a speaker: one JSON document, ended by a line feed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "ask")]
+pub enum Question {
+    /// The state of everything.
+    Status,
+    /// What each peer is to hear and hears.
+    Routes {
+        /// This peer only.
+        peer: Option<String>,
+    },
+    /// How decisions about one Service came about.
+    ExplainService {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// The answer: one JSON document, ended by a line feed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "answer", content = "content")]
+pub enum Answer {
+    /// To [`Question::Status`].
+    Status(Box<Status>),
+    /// To [`Question::Routes`].
+    Routes(Vec<RouteRow>),
+    /// To [`Question::ExplainService`].
+    Service(Box<ServiceExplanation>),
+    /// What was asked for does not exist, in words.
+    NotFound(String),
+    /// The question could not be read, in words.
+    BadQuestion(String),
+}
+
+/// How far a speaker is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Phase {
+    /// The manifests have not been read whole yet.
+    Reading,
+    /// Policies are being compiled and tested; nothing is announced before each is active or has failed.
+    LoadingPolicies,
+    /// Addresses are being bound before the first announcement.
+    Binding,
+    /// Announcing.
+    Ready,
+}
+
+/// The state of everything.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Node name.
+    pub node: String,
+    /// Version of Bellhop.
+    pub version: String,
+    /// How far it is.
+    pub phase: Phase,
+    /// Who allocates.
+    pub allocation: AllocationRole,
+    /// Peers of this node.
+    pub peers: Vec<PeerRow>,
+    /// Services of type LoadBalancer.
+    pub services: Vec<ServiceRow>,
+    /// Pools.
+    pub pools: Vec<PoolRow>,
+    /// Policies.
+    pub policies: Vec<PolicyRow>,
+    /// What is wrong with objects, most recent version each.
+    pub problems: Vec<Problem>,
+}
+
+/// Whether this process allocates addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AllocationRole {
+    /// It holds the lock of the state directory.
+    Writer,
+    /// Another process holds it.
+    Standby,
+    /// Started without `--allocate`: serves only addresses that are asked for.
+    RequestedOnly,
+}
+
+/// One peer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerRow {
+    /// Name of the BGPPeer.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its AS number.
+    pub peer_asn: u32,
+    /// Ours towards it.
+    pub local_asn: u32,
+    /// State of the session in the words of RFC 4271 §8.2.2.
+    pub state: String,
+    /// Seconds since it was established.
+    pub up_seconds: Option<u64>,
+    /// Families in use.
+    pub families: Vec<Family>,
+    /// Prefixes it is to hear.
+    pub wanted: usize,
+    /// Prefixes sent.
+    pub sent: usize,
+    /// UPDATE messages sent in this session.
+    pub updates_sent: u64,
+    /// What ended the last session or attempt.
+    pub last_error: Option<String>,
+}
+
+/// One Service.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceRow {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Addresses that it holds.
+    pub addresses: Vec<IpAddr>,
+    /// Condition `bellhop.dev/Allocated`.
+    pub allocated: Condition,
+    /// Condition `bellhop.dev/Announced`, of this node.
+    pub announced: Condition,
+}
+
+/// A condition in Kubernetes's terms.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Condition {
+    /// True or False.
+    pub status: bool,
+    /// Reason in CamelCase.
+    pub reason: String,
+    /// For people; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// One pool.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolRow {
+    /// Name.
+    pub name: String,
+    /// Ranges in force.
+    pub ranges: Vec<String>,
+    /// Per family: family, used, free.
+    pub usage: Vec<(Family, u64, u64)>,
+}
+
+/// One policy.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyRow {
+    /// Name.
+    pub name: String,
+    /// Hook.
+    pub hook: String,
+    /// First twelve digits of the sha256 of the module in force.
+    pub active: Option<String>,
+    /// Of the version on its way, or refused.
+    pub candidate: Option<String>,
+    /// Stage, for example Active or Rejected.
+    pub step: String,
+    /// Where rejected: at which stage.
+    pub stage: Option<String>,
+    /// Machine-readable reason.
+    pub reason: Option<String>,
+    /// For people.
+    pub message: Option<String>,
+    /// Calls into the module in force.
+    pub calls: u64,
+    /// Questions answered from the memo.
+    pub memo_hits: u64,
+    /// Calls that failed.
+    pub failures: u64,
+}
+
+/// One route of one peer.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteRow {
+    /// Peer.
+    pub peer: String,
+    /// Prefix.
+    pub prefix: IpNet,
+    /// Services that announce it.
+    pub services: Vec<String>,
+    /// Attributes wanted.
+    pub attributes: Arc<RouteAttributes>,
+    /// True once handed to the session's socket.
+    pub sent: bool,
+}
+
+/// How decisions about one Service came about.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceExplanation {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// This node.
+    pub node: String,
+    /// `spec.externalTrafficPolicy`.
+    pub traffic_policy: String,
+    /// Endpoints by family that take traffic, in all.
+    pub endpoints: Vec<(Family, u32)>,
+    /// The allocation.
+    pub allocation: AllocationExplanation,
+    /// The `nodes` decision per node.
+    pub nodes: Vec<NodeExplanation>,
+    /// How this node stands.
+    pub standing: String,
+    /// Each address and what each peer hears.
+    pub addresses: Vec<AddressExplanation>,
+}
+
+/// How an allocation came about.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllocationExplanation {
+    /// Condition `bellhop.dev/Allocated`.
+    pub condition: Option<Condition>,
+    /// Each pool considered and, where it was not used, why not.
+    pub pools: Vec<(String, String)>,
+    /// Policies asked.
+    pub policies: Vec<Consulted>,
+    /// The policy that chose the address when it was claimed, with its note.
+    pub decided_by: Vec<(IpAddr, String)>,
+}
+
+/// The `nodes` decision for one node.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeExplanation {
+    /// Node.
+    pub node: String,
+    /// `eligible (weight 100)`, `draining`, `ineligible`.
+    pub verdict: String,
+    /// Reason of the verdict.
+    pub reason: Option<String>,
+    /// Policies asked.
+    pub policies: Vec<Consulted>,
+}
+
+/// One address.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressExplanation {
+    /// The address.
+    pub address: IpAddr,
+    /// Its pool.
+    pub pool: Option<String>,
+    /// Why facts keep it from being announced.
+    pub obstacle: Option<Condition>,
+    /// What each peer hears.
+    pub peers: Vec<PeerExplanation>,
+}
+
+/// What one peer hears about one address.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerExplanation {
+    /// Peer.
+    pub peer: String,
+    /// Advertisement that covers it.
+    pub advertisement: Option<String>,
+    /// Attributes; absent where not announced.
+    pub attributes: Option<Arc<RouteAttributes>>,
+    /// Why it is not announced.
+    pub why_not: Option<String>,
+    /// Policies asked.
+    pub policies: Vec<Consulted>,
+}
