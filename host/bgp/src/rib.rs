@@ -1,0 +1,409 @@
+//! Adj-RIB-Out: what a neighbour should have, what it has, and the shortest way from one to the other.
+//!
+//! Each prefix has a `want` and a `sent`, both an interned attribute set; the difference is kept as two indexes (to
+//! withdraw; to announce, by attribute set), so that a flush never looks at what is settled, routes with equal
+//! attributes share UPDATEs, and a flap that ends where it began leaves nothing to send.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bellhop_core::{Family, RouteAttributes};
+use bytes::BytesMut;
+use ipnet::IpNet;
+
+use crate::error::{Refusal, RefusalReason};
+use crate::wire::attributes::{Encoded, Encoder};
+use crate::wire::update;
+
+/// An interned attribute set; small, so that a route costs little.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+struct SetId(u32);
+
+/// Interned attribute sets, each with the number of slots that refer to it and its encodings for the session.
+#[derive(Default, Debug)]
+struct Interner {
+    ids: HashMap<Arc<RouteAttributes>, SetId>,
+    sets: Vec<Option<Set>>,
+    free: Vec<SetId>,
+}
+
+#[derive(Debug)]
+struct Set {
+    attributes: Arc<RouteAttributes>,
+    references: u32,
+    encoded: [Option<Result<Encoded, RefusalReason>>; 2],
+}
+
+impl Interner {
+    /// The set's identity, with one more reference to it.
+    fn acquire(&mut self, attributes: Arc<RouteAttributes>) -> SetId {
+        let attributes = normalised(attributes);
+        if let Some(&id) = self.ids.get(&attributes) {
+            self.retain(id);
+            return id;
+        }
+        let set = Set { attributes: attributes.clone(), references: 1, encoded: [None, None] };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.sets[id.0 as usize] = Some(set);
+                id
+            }
+            None => {
+                self.sets.push(Some(set));
+                // Four billion attribute sets do not fit any memory.
+                SetId(u32::try_from(self.sets.len() - 1).unwrap_or(u32::MAX))
+            }
+        };
+        self.ids.insert(attributes, id);
+        id
+    }
+
+    fn set(&self, id: SetId) -> Option<&Set> {
+        self.sets.get(id.0 as usize)?.as_ref()
+    }
+
+    fn set_mut(&mut self, id: SetId) -> Option<&mut Set> {
+        self.sets.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    fn retain(&mut self, id: SetId) {
+        if let Some(set) = self.set_mut(id) {
+            set.references += 1;
+        }
+    }
+
+    fn release(&mut self, id: SetId) {
+        let Some(set) = self.set_mut(id) else { return };
+        set.references -= 1;
+        if set.references == 0 {
+            let attributes = set.attributes.clone();
+            self.ids.remove(&attributes);
+            self.sets[id.0 as usize] = None;
+            self.free.push(id);
+        }
+    }
+
+    /// Encodes a set for a family unless it is; the refusal is returned the first time only.
+    fn prepare(&mut self, id: SetId, family: Family, encoder: &Encoder) -> Option<Refusal> {
+        let set = self.set_mut(id)?;
+        let place = &mut set.encoded[family as usize];
+        if place.is_some() {
+            return None;
+        }
+        let encoded = encoder.encode(&set.attributes, family);
+        let refusal = encoded.as_ref().err().map(|&reason| Refusal { family, reason });
+        *place = Some(encoded);
+        refusal
+    }
+
+    fn forget_encodings(&mut self) {
+        for set in self.sets.iter_mut().flatten() {
+            set.encoded = [None, None];
+        }
+    }
+
+    fn encoded(&self, id: SetId, family: Family) -> Option<&Result<Encoded, RefusalReason>> {
+        self.set(id)?.encoded[family as usize].as_ref()
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.ids.len()
+    }
+}
+
+/// The attributes with sorted lists without duplicates; no copy where they are so already.
+fn normalised(attributes: Arc<RouteAttributes>) -> Arc<RouteAttributes> {
+    fn ascends<T: Ord>(list: &[T]) -> bool {
+        list.is_sorted_by(|a, b| a < b)
+    }
+    if ascends(&attributes.communities)
+        && ascends(&attributes.large_communities)
+        && ascends(&attributes.extended_communities)
+    {
+        attributes
+    } else {
+        Arc::new(Arc::unwrap_or_clone(attributes).normalised())
+    }
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Slot {
+    want: Option<SetId>,
+    sent: Option<SetId>,
+    /// Sent, and to be sent again: for a route refresh or a changed next hop.
+    stale: bool,
+}
+
+/// What a slot asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    Nothing,
+    Withdraw,
+    Announce(SetId),
+}
+
+impl Slot {
+    fn pending(self) -> Pending {
+        match (self.want, self.sent) {
+            (None, None) => Pending::Nothing,
+            (None, Some(_)) => Pending::Withdraw,
+            (Some(want), sent) if sent == Some(want) && !self.stale => Pending::Nothing,
+            (Some(want), _) => Pending::Announce(want),
+        }
+    }
+}
+
+/// What an UPDATE did, and to how many prefixes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Written {
+    Withdrawn(usize),
+    Announced(usize),
+}
+
+/// The Adj-RIB-Out of one peer. It outlives sessions: what is wanted stays, what was sent is forgotten.
+#[derive(Default, Debug)]
+pub(crate) struct AdjRibOut {
+    slots: BTreeMap<IpNet, Slot>,
+    sets: Interner,
+    withdraw: [BTreeSet<IpNet>; 2],
+    announce: [BTreeMap<SetId, BTreeSet<IpNet>>; 2],
+    wanted: usize,
+    sent: usize,
+    encoder: Option<Encoder>,
+}
+
+impl AdjRibOut {
+    /// Wants a prefix with these attributes, or not at all. The refusal tells, once per session and attribute set,
+    /// that the session cannot carry it.
+    pub(crate) fn set(&mut self, prefix: IpNet, attributes: Option<Arc<RouteAttributes>>) -> Option<Refusal> {
+        let prefix = prefix.trunc();
+        let want = attributes.map(|attributes| self.sets.acquire(attributes));
+        let mut slot = self.slots.get(&prefix).copied().unwrap_or_default();
+        let before = slot.pending();
+        match (slot.want, want) {
+            (None, Some(_)) => self.wanted += 1,
+            (Some(_), None) => self.wanted -= 1,
+            _ => {}
+        }
+        if let Some(old) = std::mem::replace(&mut slot.want, want) {
+            self.sets.release(old);
+        }
+        let after = slot.pending();
+        self.store(prefix, slot);
+        if before != after {
+            self.unindex(prefix, before);
+            return self.index(prefix, after);
+        }
+        None
+    }
+
+    /// Every prefix wanted.
+    pub(crate) fn wanted_prefixes(&self) -> Vec<IpNet> {
+        self.slots.iter().filter(|(_, slot)| slot.want.is_some()).map(|(prefix, _)| *prefix).collect()
+    }
+
+    /// A session begins: everything wanted is to be sent, encoded for it.
+    pub(crate) fn open(&mut self, encoder: Encoder) -> Vec<Refusal> {
+        debug_assert_eq!(self.sent, 0);
+        self.sets.forget_encodings();
+        self.encoder = Some(encoder);
+        self.prepare_all()
+    }
+
+    /// The session is over: nothing counts as sent.
+    pub(crate) fn close(&mut self) {
+        self.encoder = None;
+        self.sets.forget_encodings();
+        let prefixes: Vec<(IpNet, Slot)> =
+            self.slots.iter().filter(|(_, slot)| slot.sent.is_some()).map(|(p, s)| (*p, *s)).collect();
+        for (prefix, mut slot) in prefixes {
+            self.unindex(prefix, slot.pending());
+            if let Some(sent) = slot.sent.take() {
+                self.sets.release(sent);
+            }
+            slot.stale = false;
+            self.store(prefix, slot);
+            self.index(prefix, slot.pending());
+        }
+        self.sent = 0;
+    }
+
+    /// The session goes on with another encoding, for example after a change of the next hop: everything is sent again.
+    pub(crate) fn encode_anew(&mut self, encoder: Encoder) -> Vec<Refusal> {
+        if self.encoder.as_ref() == Some(&encoder) {
+            return Vec::new();
+        }
+        self.sets.forget_encodings();
+        self.encoder = Some(encoder);
+        for family in Family::ALL {
+            self.refresh(family);
+        }
+        self.prepare_all()
+    }
+
+    /// Everything of a family is to be sent again (RFC 2918).
+    pub(crate) fn refresh(&mut self, family: Family) {
+        let prefixes: Vec<(IpNet, Slot)> = self
+            .slots
+            .iter()
+            .filter(|(prefix, slot)| Family::of_net(**prefix) == family && slot.want.is_some() && slot.sent.is_some())
+            .map(|(prefix, slot)| (*prefix, *slot))
+            .collect();
+        for (prefix, mut slot) in prefixes {
+            self.unindex(prefix, slot.pending());
+            slot.stale = true;
+            self.store(prefix, slot);
+            self.index(prefix, slot.pending());
+        }
+    }
+
+    /// Nothing of this family can be sent now: all is sent, or refused.
+    pub(crate) fn is_settled(&self, family: Family) -> bool {
+        self.withdraw[family as usize].is_empty() && self.next_group(family).is_none()
+    }
+
+    /// Writes an UPDATE that withdraws as much of a family as fits.
+    pub(crate) fn write_withdrawal(&mut self, family: Family, buf: &mut BytesMut) -> Option<Written> {
+        let pending = &self.withdraw[family as usize];
+        if self.encoder.is_none() || pending.is_empty() {
+            return None;
+        }
+        let taken = update::withdraw(family, pending.iter().copied(), buf);
+        for prefix in &taken {
+            self.mark_sent(*prefix, None);
+        }
+        Some(Written::Withdrawn(taken.len()))
+    }
+
+    /// Writes an UPDATE that announces as much of a family's next attribute set as fits.
+    pub(crate) fn write_announcement(&mut self, family: Family, buf: &mut BytesMut) -> Option<Written> {
+        self.encoder.as_ref()?;
+        let (id, encoded) = self.next_group(family)?;
+        let prefixes = self.announce[family as usize].get(&id)?;
+        let taken = update::announce(family, encoded, prefixes.iter().copied(), buf);
+        for prefix in &taken {
+            self.mark_sent(*prefix, Some(id));
+        }
+        Some(Written::Announced(taken.len()))
+    }
+
+    /// Prefixes wanted.
+    pub(crate) fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// Prefixes the neighbour has.
+    pub(crate) fn sent(&self) -> usize {
+        self.sent
+    }
+
+    /// What the neighbour has.
+    pub(crate) fn routes_sent(&self) -> impl Iterator<Item = (IpNet, Arc<RouteAttributes>)> + '_ {
+        self.slots.iter().filter_map(|(prefix, slot)| Some((*prefix, self.sets.set(slot.sent?)?.attributes.clone())))
+    }
+
+    /// What is wanted.
+    #[cfg(test)]
+    pub(crate) fn routes_wanted(&self) -> impl Iterator<Item = (IpNet, Arc<RouteAttributes>)> + '_ {
+        self.slots.iter().filter_map(|(prefix, slot)| Some((*prefix, self.sets.set(slot.want?)?.attributes.clone())))
+    }
+
+    /// What this session cannot carry, with the number of prefixes concerned.
+    pub(crate) fn refused(&self) -> BTreeMap<Refusal, usize> {
+        let mut refused = BTreeMap::new();
+        for family in Family::ALL {
+            for (id, prefixes) in &self.announce[family as usize] {
+                if let Some(Err(reason)) = self.sets.encoded(*id, family) {
+                    *refused.entry(Refusal { family, reason: *reason }).or_insert(0) += prefixes.len();
+                }
+            }
+        }
+        refused
+    }
+
+    /// Attribute sets held.
+    #[cfg(test)]
+    pub(crate) fn attribute_sets(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// The first attribute set of a family with routes to announce that the session can carry.
+    fn next_group(&self, family: Family) -> Option<(SetId, &Encoded)> {
+        self.announce[family as usize].keys().find_map(|&id| match self.sets.encoded(id, family) {
+            Some(Ok(encoded)) => Some((id, encoded)),
+            _ => None,
+        })
+    }
+
+    fn prepare_all(&mut self) -> Vec<Refusal> {
+        let Some(encoder) = &self.encoder else { return Vec::new() };
+        let mut refusals = BTreeSet::new();
+        for family in Family::ALL {
+            for &id in self.announce[family as usize].keys() {
+                refusals.extend(self.sets.prepare(id, family, encoder));
+            }
+        }
+        refusals.into_iter().collect()
+    }
+
+    fn mark_sent(&mut self, prefix: IpNet, set: Option<SetId>) {
+        let Some(mut slot) = self.slots.get(&prefix).copied() else { return };
+        self.unindex(prefix, slot.pending());
+        match (slot.sent, set) {
+            (None, Some(_)) => self.sent += 1,
+            (Some(_), None) => self.sent -= 1,
+            _ => {}
+        }
+        if let Some(id) = set {
+            self.sets.retain(id);
+        }
+        if let Some(old) = std::mem::replace(&mut slot.sent, set) {
+            self.sets.release(old);
+        }
+        slot.stale = false;
+        self.store(prefix, slot);
+    }
+
+    fn store(&mut self, prefix: IpNet, slot: Slot) {
+        if slot.want.is_none() && slot.sent.is_none() {
+            self.slots.remove(&prefix);
+        } else {
+            self.slots.insert(prefix, slot);
+        }
+    }
+
+    fn unindex(&mut self, prefix: IpNet, pending: Pending) {
+        let family = Family::of_net(prefix);
+        match pending {
+            Pending::Nothing => {}
+            Pending::Withdraw => {
+                self.withdraw[family as usize].remove(&prefix);
+            }
+            Pending::Announce(id) => {
+                let groups = &mut self.announce[family as usize];
+                if let Some(group) = groups.get_mut(&id) {
+                    group.remove(&prefix);
+                    if group.is_empty() {
+                        groups.remove(&id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn index(&mut self, prefix: IpNet, pending: Pending) -> Option<Refusal> {
+        let family = Family::of_net(prefix);
+        match pending {
+            Pending::Nothing => None,
+            Pending::Withdraw => {
+                self.withdraw[family as usize].insert(prefix);
+                None
+            }
+            Pending::Announce(id) => {
+                self.announce[family as usize].entry(id).or_default().insert(prefix);
+                self.encoder.as_ref().and_then(|encoder| self.sets.prepare(id, family, encoder))
+            }
+        }
+    }
+}
