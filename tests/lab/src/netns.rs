@@ -94,7 +94,8 @@ impl Namespace {
         let text = output_of(Command::new("ip").args(["-n", &self.name, "-j"]).args(args))?;
         // `ip -j` writes nothing at all for an empty table of some kinds.
         let text = if text.trim().is_empty() { "[]" } else { &text };
-        serde_json::from_str(text).with_context(|| format!("unexpected JSON of `ip -j {}`: {text}", args.join(" ")))
+        serde_json::from_str(text)
+            .with_context(|| format!("unexpected JSON of `ip -j {}`: {text}", args.join(" ")))
     }
 
     /// Sets kernel parameters (`net.…` with dots) inside.

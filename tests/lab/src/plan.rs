@@ -91,17 +91,14 @@ impl Router {
             Self::A => 0xa,
             Self::B => 0xb,
         };
-        (
-            Ipv6Addr::new(0x2001, 0xdb8, 0, link, 0, 0, 0, 1),
-            Ipv6Addr::new(0x2001, 0xdb8, 0, link, 0, 0, 0, 2),
-        )
+        (Ipv6Addr::new(0x2001, 0xdb8, 0, link, 0, 0, 0, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, link, 0, 0, 0, 2))
     }
 
     /// The router over whose link the client talks when it uses this source address.
     pub fn of_client_address(address: IpAddr) -> Option<Self> {
-        Self::ALL.into_iter().find(|router| {
-            address == router.client_link_ipv4().1 || address == router.client_link_ipv6().1
-        })
+        Self::ALL
+            .into_iter()
+            .find(|router| address == router.client_link_ipv4().1 || address == router.client_link_ipv6().1)
     }
 }
 

@@ -1,0 +1,174 @@
+//! The `lab` program's arguments, one function for each subcommand.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+
+use crate::http::{self, Url};
+use crate::lab::{Lab, RUN_ROOT, require_root};
+use crate::load::{self, Load};
+use crate::netns::Namespace;
+
+/// A network of namespaces with FRR routers, nodes and a client, in which Bellhop is shown and tested.
+#[derive(Debug, Parser)]
+#[command(name = "lab", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Set a lab up: namespaces, links, FRR, HTTP servers.
+    Up(Which),
+    /// Remove a lab whole, also what a crash left of it.
+    Down(Which),
+    /// List the labs of this machine and what is alive in them.
+    Status,
+    /// Run a command in a member of a lab (node-1, router-a, client, fabric).
+    Exec(Exec),
+    /// Serve HTTP, answering every request with a name.
+    Serve(Serve),
+    /// Ask a URL once and print the answer.
+    Get(Get),
+    /// Make requests, each over a new connection, and print a report as JSON.
+    Load(LoadArguments),
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// First part of all names of the lab; labs of different prefixes stand side by side.
+    #[arg(long, default_value = "demo")]
+    prefix: String,
+}
+
+#[derive(Debug, Args)]
+struct Exec {
+    /// Prefix of the lab.
+    prefix: String,
+    /// Member of the lab.
+    member: String,
+    /// The command and its arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// The name to answer with.
+    #[arg(long)]
+    name: String,
+    /// TCP port, on all addresses of both families.
+    #[arg(long, default_value_t = crate::plan::HTTP_PORT)]
+    port: u16,
+}
+
+#[derive(Debug, Args)]
+struct Get {
+    /// The URL, with a literal address.
+    url: Url,
+}
+
+#[derive(Debug, Args)]
+struct LoadArguments {
+    /// A URL with a literal address; may be given several times.
+    #[arg(long, required = true)]
+    url: Vec<Url>,
+    /// Requests to each URL.
+    #[arg(long, required_unless_present = "until_eof")]
+    count: Option<u64>,
+    /// Go on until standard input ends.
+    #[arg(long, conflicts_with = "count")]
+    until_eof: bool,
+    /// Pause between two requests to the same URL, in microseconds.
+    #[arg(long, default_value_t = 0)]
+    pause_us: u64,
+    /// Interface to bind to.
+    #[arg(long)]
+    interface: Option<String>,
+}
+
+impl Arguments {
+    /// Does what was asked for. The exit code is 0 when it succeeded and, for `exec`, that of the command.
+    ///
+    /// # Errors
+    /// With what failed.
+    pub fn run(self) -> Result<ExitCode> {
+        let tool = std::env::current_exe().context("where is this program?")?;
+        match self.command {
+            Subcommands::Up(which) => {
+                let lab = Lab::named(&which.prefix, tool)?;
+                lab.up()?;
+                println!(
+                    "lab {} is up; `lab exec {0} node-1 -- ip address` looks around, `lab down` removes it",
+                    lab.prefix()
+                );
+            }
+            Subcommands::Down(which) => Lab::named(&which.prefix, tool)?.down()?,
+            Subcommands::Status => status(&tool)?,
+            Subcommands::Exec(exec) => return exec_in(&exec, &tool),
+            Subcommands::Serve(serve) => http::serve(&serve.name, serve.port)?,
+            Subcommands::Get(get) => http::get_and_print(get.url)?,
+            Subcommands::Load(arguments) => {
+                let load = Load {
+                    urls: arguments.url,
+                    count: arguments.count,
+                    pause: Duration::from_micros(arguments.pause_us),
+                    interface: arguments.interface,
+                };
+                println!("{}", serde_json::to_string(&load::run(&load))?);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn status(tool: &std::path::Path) -> Result<()> {
+    require_root()?;
+    let prefixes = Lab::standing();
+    if prefixes.is_empty() {
+        println!("no lab stands ({RUN_ROOT} is empty)");
+    }
+    for prefix in prefixes {
+        let lab = Lab::named(&prefix, tool)?;
+        println!("lab {prefix}, files in {}", lab.run().display());
+        for namespace in lab.namespaces() {
+            println!("  {:<24} {}", namespace.name(), processes(&namespace));
+        }
+    }
+    Ok(())
+}
+
+/// What runs in a namespace, in words.
+fn processes(namespace: &Namespace) -> String {
+    let Ok(pids) = namespace.pids() else { return "missing".into() };
+    let name = |pid: u32| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        Some(format!("{}[{pid}]", name.trim()))
+    };
+    let names: Vec<_> = pids.into_iter().filter_map(name).collect();
+    if names.is_empty() { "no process".into() } else { names.join(" ") }
+}
+
+fn exec_in(exec: &Exec, tool: &std::path::Path) -> Result<ExitCode> {
+    require_root()?;
+    let lab = Lab::named(&exec.prefix, tool)?;
+    let member = lab.member(&exec.member);
+    ensure!(
+        member.exists(),
+        "lab {} has no member \"{}\": give one of {}",
+        exec.prefix,
+        exec.member,
+        lab.namespaces()
+            .iter()
+            .map(|member| &member.name()[exec.prefix.len() + 1..])
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+    let [program, arguments @ ..] = exec.command.as_slice() else { anyhow::bail!("no command") };
+    let status = member.command(program).args(arguments).status().context("cannot start ip netns exec")?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}

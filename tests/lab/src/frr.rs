@@ -1,0 +1,227 @@
+//! A router's FRR: zebra and bgpd from Debian, each with its sockets in the lab's own run directory.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
+
+use crate::command::output_of;
+use crate::netns::Namespace;
+use crate::plan::{CLUSTER_ASN, Node, Router};
+use crate::wait::wait_for;
+
+/// Where Debian's package puts the daemons.
+const FRR_DAEMONS: &str = "/usr/lib/frr";
+/// The daemons of a router, in the order in which they start: bgpd is a client of zebra.
+const DAEMONS: [&str; 2] = ["zebra", "bgpd"];
+/// How long a daemon may take to answer on its vty socket after it was started.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a `show` command may take; bgpd answers from its main loop, which installs routes too.
+const VTY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most next hops of one route; more than the lab has nodes.
+const MAXIMUM_PATHS: u8 = 16;
+
+/// FRR of one router.
+#[derive(Clone, Debug)]
+pub struct Frr {
+    router: Router,
+    namespace: Namespace,
+    folder: PathBuf,
+}
+
+impl Frr {
+    /// The FRR of `router` in `namespace`, with its files in `folder`.
+    pub fn new(router: Router, namespace: Namespace, folder: impl Into<PathBuf>) -> Self {
+        Self { router, namespace, folder: folder.into() }
+    }
+
+    /// Where configuration, sockets, pid files and logs are; `vtysh --vty_socket` takes it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Starts the daemons and waits until each answers.
+    ///
+    /// # Errors
+    /// When FRR is not installed, a daemon refuses its configuration, or does not answer in time.
+    pub fn start(&self) -> Result<()> {
+        std::fs::create_dir_all(&self.folder)?;
+        std::fs::write(self.folder.join("zebra.conf"), self.zebra_configuration())?;
+        std::fs::write(self.folder.join("bgpd.conf"), self.bgpd_configuration())?;
+        // The daemons give up root for the user of Debian's package, so their folder must be that user's.
+        output_of(Command::new("chown").args(["-R", "frr:frr"]).arg(&self.folder))?;
+        for daemon in DAEMONS {
+            self.start_daemon(daemon)?;
+        }
+        Ok(())
+    }
+
+    fn start_daemon(&self, daemon: &str) -> Result<()> {
+        let program = Path::new(FRR_DAEMONS).join(daemon);
+        if !program.exists() {
+            bail!("{} is missing: install Debian's package frr", program.display());
+        }
+        let file = |extension: &str| self.folder.join(format!("{daemon}.{extension}"));
+        let mut command = self.namespace.command(&program);
+        command.args(["-d", "-u", "frr", "-g", "frr"]);
+        command.arg("-f").arg(file("conf")).arg("-i").arg(file("pid"));
+        command.arg("-z").arg(self.folder.join("zserv.api"));
+        command.arg("--vty_socket").arg(&self.folder).args(["-P", "0"]);
+        command.arg("--log").arg(format!("file:{}", file("log").display()));
+        output_of(&mut command)?;
+        wait_for(&format!("{daemon} of {} answers", self.router.name()), START_DEADLINE, || {
+            self.ask(daemon, "show version").map_err(|error| format!("{error:#}"))
+        })?;
+        Ok(())
+    }
+
+    /// The answer of bgpd to a command, for example `show bgp summary`.
+    ///
+    /// # Errors
+    /// When bgpd is away, or does not know the command.
+    pub fn bgpd(&self, line: &str) -> Result<String> {
+        self.ask("bgpd", line)
+    }
+
+    /// The answer of bgpd to a command that ends in `json`, decoded.
+    ///
+    /// # Errors
+    /// When bgpd is away, or answers with other JSON than expected.
+    pub fn bgpd_json<T: DeserializeOwned>(&self, line: &str) -> Result<T> {
+        let text = self.bgpd(line)?;
+        serde_json::from_str(&text).with_context(|| format!("unexpected answer to `{line}`: {text}"))
+    }
+
+    /// Talks to a daemon's vty socket as vtysh does: the command and a zero byte there; the answer, three zero bytes
+    /// and a status byte back (`lib/vty.c`, `vtysh_read`).
+    fn ask(&self, daemon: &str, line: &str) -> Result<String> {
+        let path = self.folder.join(format!("{daemon}.vty"));
+        let mut socket =
+            UnixStream::connect(&path).with_context(|| format!("cannot connect to {}", path.display()))?;
+        socket.set_read_timeout(Some(VTY_TIMEOUT))?;
+        // A new connection starts in view mode, in which some `show` commands do not exist.
+        for command in ["enable", line] {
+            socket.write_all(command.as_bytes())?;
+            socket.write_all(&[0])?;
+            let (text, status) =
+                read_answer(&mut socket).with_context(|| format!("asking {daemon} `{command}`"))?;
+            if status != 0 {
+                bail!("{daemon} of {} refuses `{command}` ({status}): {}", self.router.name(), text.trim());
+            }
+            if command == line {
+                return Ok(text);
+            }
+        }
+        bail!("no answer to `{line}`")
+    }
+
+    fn zebra_configuration(&self) -> String {
+        format!("hostname {}\n", self.router.name())
+    }
+
+    /// What a careful network engineer would configure towards nodes: ECMP over them, graceful restart, RFC 8326 honoured
+    /// on both kinds of session, nothing sent back.
+    fn bgpd_configuration(&self) -> String {
+        let Self { router, .. } = self;
+        let mut text = format!(
+            "hostname {name}
+log timestamp precision 3
+!
+bgp community-list standard GSHUT permit graceful-shutdown
+route-map FROM-NODES permit 10
+ match community GSHUT
+ set local-preference 0
+route-map FROM-NODES permit 20
+route-map NOTHING deny 10
+!
+router bgp {asn}
+ bgp router-id {id}
+ bgp log-neighbor-changes
+ no bgp default ipv4-unicast
+ bgp bestpath as-path multipath-relax
+ bgp graceful-restart
+ bgp graceful-restart preserve-fw-state
+ neighbor NODES peer-group
+ neighbor NODES remote-as {CLUSTER_ASN}
+ neighbor NODES timers 3 9
+ neighbor NODES timers connect 5
+ neighbor NODES advertisement-interval 0
+",
+            name = router.name(),
+            asn = router.asn(),
+            id = router.ipv4(),
+        );
+        for node in Node::ALL {
+            let address = node.ipv4();
+            // `write!` to a String cannot fail.
+            let _ = writeln!(text, " neighbor {address} peer-group NODES");
+            let _ = writeln!(text, " neighbor {address} description {}", node.name());
+        }
+        for family in ["ipv4", "ipv6"] {
+            let _ = write!(
+                text,
+                " address-family {family} unicast
+  neighbor NODES activate
+  neighbor NODES soft-reconfiguration inbound
+  neighbor NODES route-map FROM-NODES in
+  neighbor NODES route-map NOTHING out
+  maximum-paths {MAXIMUM_PATHS}
+  maximum-paths ibgp {MAXIMUM_PATHS}
+ exit-address-family
+"
+            );
+        }
+        text
+    }
+}
+
+/// Bytes that end an answer, before the status byte.
+const END_OF_ANSWER: [u8; 3] = [0; 3];
+
+fn read_answer(socket: &mut UnixStream) -> Result<(String, u8)> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        let count = socket.read(&mut chunk)?;
+        if count == 0 {
+            bail!("the daemon closed the connection after {} bytes", bytes.len());
+        }
+        bytes.extend_from_slice(&chunk[..count]);
+        // JSON and tables hold no zero byte, so the first one starts the end.
+        if let [text @ .., _, _, _, status] = bytes.as_slice()
+            && bytes[text.len()..text.len() + 3] == END_OF_ANSWER
+        {
+            return Ok((String::from_utf8_lossy(text).into_owned(), *status));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_ends_with_three_zero_bytes_and_a_status_however_it_is_cut() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let daemon = std::thread::spawn(move || {
+            for byte in *b"{\"a\":1}\0\0\0\x02" {
+                theirs.write_all(&[byte]).unwrap();
+            }
+        });
+        assert_eq!(read_answer(&mut ours).unwrap(), ("{\"a\":1}".into(), 2));
+        daemon.join().unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_dies_in_the_middle_of_an_answer_is_an_error() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"half").unwrap();
+        drop(theirs);
+        assert!(read_answer(&mut ours).unwrap_err().to_string().contains("after 4 bytes"));
+    }
+}
