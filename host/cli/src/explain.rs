@@ -1,0 +1,106 @@
+//! `bellhop explain`: how decisions came about, for people.
+
+use bellhop_core::decision::{ConsultOutcome, Consulted};
+use bellhop_core::report::{Question, ServiceExplanation};
+
+use crate::routes::attributes;
+use crate::status::condition;
+
+/// Reads `service/NAMESPACE/NAME`.
+///
+/// # Errors
+/// In words, where it is something else.
+pub fn question(object: &str) -> Result<Question, String> {
+    match object.split('/').collect::<Vec<_>>().as_slice() {
+        ["service" | "svc" | "services", namespace, name] if !namespace.is_empty() && !name.is_empty() => {
+            Ok(Question::ExplainService { namespace: (*namespace).into(), name: (*name).into() })
+        }
+        _ => Err(format!("cannot explain \"{object}\": it is to be service/NAMESPACE/NAME, as service/web/shop")),
+    }
+}
+
+/// An explanation as indented text.
+pub fn table(explanation: &ServiceExplanation) -> String {
+    let mut text = format!(
+        "Service {}/{} as node {} sees it\n",
+        explanation.namespace, explanation.name, explanation.node
+    );
+    let endpoints: Vec<String> =
+        explanation.endpoints.iter().map(|(family, count)| format!("{family} {count}")).collect();
+    text += &format!(
+        "  externalTrafficPolicy {}; endpoints that take traffic: {}\n",
+        explanation.traffic_policy,
+        endpoints.join(", ")
+    );
+    text += "\nAddress\n";
+    if let Some(allocated) = &explanation.allocation.condition {
+        text += &format!("  Allocated: {}\n", condition(allocated));
+    }
+    for (pool, verdict) in &explanation.allocation.pools {
+        text += &format!("  pool {pool}: {verdict}\n");
+    }
+    trail(&mut text, "  ", &explanation.allocation.policies);
+    for (address, by) in &explanation.allocation.decided_by {
+        text += &format!("  {address} chosen by {by}\n");
+    }
+    text += &format!("\nNodes (this node: {})\n", explanation.standing);
+    for node in &explanation.nodes {
+        let reason = node.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        text += &format!("  {}: {}{reason}\n", node.node, node.verdict);
+        trail(&mut text, "    ", &node.policies);
+    }
+    for address in &explanation.addresses {
+        let pool = address.pool.as_ref().map(|pool| format!(" from pool {pool}")).unwrap_or_default();
+        text += &format!("\nRoutes of {}{pool}\n", address.address);
+        if let Some(obstacle) = &address.obstacle {
+            text += &format!("  not announced: {}: {}\n", obstacle.reason, obstacle.message);
+        }
+        for peer in &address.peers {
+            let by = peer.advertisement.as_ref().map(|name| format!(" (Advertisement {name})")).unwrap_or_default();
+            match (&peer.attributes, &peer.why_not) {
+                (Some(sent), None) => text += &format!("  {}{by}: {}\n", peer.peer, attributes(sent)),
+                (Some(sent), Some(why)) => {
+                    text += &format!("  {}{by}: {} until it is withdrawn: {why}\n", peer.peer, attributes(sent));
+                }
+                (None, why) => {
+                    let why = why.as_deref().unwrap_or("see above");
+                    text += &format!("  {}{by}: not announced: {why}\n", peer.peer);
+                }
+            }
+            trail(&mut text, "    ", &peer.policies);
+        }
+    }
+    text
+}
+
+fn trail(text: &mut String, indent: &str, asked: &[Consulted]) {
+    if asked.is_empty() {
+        *text += &format!("{indent}no policy asked: built-in decision\n");
+    }
+    for consulted in asked {
+        let outcome = match consulted.outcome {
+            ConsultOutcome::Decided => "decided",
+            ConsultOutcome::UseDefault => "left it to the next",
+            ConsultOutcome::KeptLast => "failed; its last decision was kept",
+            ConsultOutcome::FailedUseDefault => "failed; the next decides",
+            ConsultOutcome::FailedWithhold => "failed; withheld",
+        };
+        let digest: String = consulted.digest.chars().take(12).collect();
+        let note = consulted.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+        *text += &format!("{indent}policy {} ({digest}) {outcome}{note}\n", consulted.policy);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_cannot_be_explained_is_refused_with_the_right_form() {
+        assert!(question("service/web/shop").is_ok());
+        for wrong in ["shop", "service/web", "pod/web/shop", "service//shop"] {
+            let message = question(wrong).unwrap_err();
+            assert!(message.contains(wrong) && message.contains("service/NAMESPACE/NAME"), "{message}");
+        }
+    }
+}
