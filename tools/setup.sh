@@ -24,15 +24,16 @@ die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 command -v cargo >/dev/null || die "cargo is missing; install Rust with rustup (https://rustup.rs)"
 
-# --- rustup's components: rust-toolchain.toml names them, and rustup installs them with a toolchain that it installs
-# itself. One that was there before may lack them.
-for tool in rustfmt:fmt clippy:clippy; do
-    if ! cargo "${tool#*:}" --version >/dev/null 2>&1; then
-        command -v rustup >/dev/null || die "cargo ${tool#*:} is missing; install rustfmt and clippy for $(rustc --version)"
-        say "rustup component add ${tool%:*}"
-        rustup component add "${tool%:*}"
-    fi
-done
+# --- The toolchain of rust-toolchain.toml, with rustfmt and clippy. rustup installs it at the first use, unless it is told
+# not to (RUSTUP_AUTO_INSTALL=0); one that was there before may lack a component. Never rustup itself: that is the
+# machine's owner's.
+if ! { rustc --version && cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
+    wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+    command -v rustup >/dev/null || die "rustup is missing; install Rust $wanted with rustfmt and clippy"
+    say "rustup toolchain install $wanted"
+    rustup toolchain install --no-self-update --profile minimal --component rustfmt --component clippy "$wanted" ||
+        die "Rust $wanted cannot be installed; where the same version has another name, set RUSTUP_TOOLCHAIN to it"
+fi
 
 [ "${1:-}" = --host ] && exit 0
 

@@ -110,7 +110,10 @@ impl Session {
             command.process_group(0);
         }
         let shown = show(command);
-        let mut child = command.spawn().with_context(|| format!("start `{shown}`"))?;
+        let mut child = command.spawn().with_context(|| {
+            let program = command.get_program().to_string_lossy().into_owned();
+            format!("start `{shown}` ({program})")
+        })?;
         // The command keeps our ends of the pipe; without this the reader would wait for ourselves.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let watchdog =
@@ -168,9 +171,11 @@ impl Watchdog {
     }
 }
 
-/// A command as one would type it, for messages.
+/// A command as one would type it, without its program's folder, for messages.
 fn show(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = std::path::Path::new(command.get_program());
+    let words =
+        std::iter::once(program.file_name().unwrap_or(command.get_program())).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
@@ -345,7 +350,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let error =
             session(folder.path()).run(&mut Command::new("/no/such/program")).expect_err("no such program");
-        assert_eq!(error.to_string(), "start `/no/such/program`");
+        assert_eq!(error.to_string(), "start `program` (/no/such/program)");
     }
 
     #[test]
