@@ -25,7 +25,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bellhop-index", &["bellhop-api", "bellhop-core"]),
     ("bellhop-net", &["bellhop-core"]),
     ("bellhop-sandbox", &["bellhop-core", "bellhop-policy-engine"]),
-    ("bellhop-compiler", &[]),
+    // It answers the sandbox that started it, in the sandbox's words.
+    ("bellhop-compiler", &["bellhop-core", "bellhop-policy-engine", "bellhop-sandbox"]),
     // Runtime: where the pure parts meet the edges.
     (
         "bellhop-speaker",

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Result, bail};
 
 use crate::artefacts::{Artefacts, build_plugins, build_programs};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, cargo};
 use crate::rules::{place, read, sources, words};
 use crate::step::{self, Session};
 use crate::{lengths, plan};
@@ -54,10 +54,8 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         ["crds"] => {
-            let mut session = Session::new()?;
-            build_programs(&mut session, false)?;
-            let bellhop = Artefacts::of(&session, false).program("bellhop");
-            session.run(Command::new(bellhop).args(["crds", "--output", "crds"]))?;
+            let crds = ["run", "--locked", "-p", "bellhop", "--", "crds", "--dir", "crds"];
+            Session::new()?.run(Command::new(cargo()).args(crds))?;
             Ok(ExitCode::SUCCESS)
         }
         ["lengths"] => {
