@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
-use crate::artefacts::{Artefacts, build_plugins, build_programs};
+use crate::artefacts::{ALL_BUT_THE_COMPILER, Artefacts, build_plugins, build_programs};
 use crate::metadata::{Metadata, cargo};
 use crate::rules::{place, read, sources, words};
 use crate::step::{self, Session};
@@ -41,6 +41,8 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         ["demo", "--keep"] => demo(&["demo", "--keep"]),
         ["demo-down"] => {
             let mut session = Session::new()?;
+            let build = ["build", "--quiet", "--locked", "--bin", "lab"];
+            session.run(Command::new(cargo()).args(build).args(ALL_BUT_THE_COMPILER))?;
             let lab = Artefacts::of(&session, false).program("lab");
             session.run(Command::new(lab).arg("down"))?;
             Ok(ExitCode::SUCCESS)

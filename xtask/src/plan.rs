@@ -141,7 +141,10 @@ fn cargo_deny() -> Option<PathBuf> {
 fn clippy(selection: &'static [&'static str]) -> Step {
     Step::check("clippy", 30, move |session| {
         let mut command = Command::new(cargo());
-        command.args(["clippy", "--locked", "--all-targets"]).args(selection).args(["--", "-D", "warnings"]);
+        command
+            .args(["clippy", "--locked", "--keep-going", "--all-targets"])
+            .args(selection)
+            .args(["--", "-D", "warnings"]);
         session.run(&mut command)
     })
 }
@@ -149,7 +152,10 @@ fn clippy(selection: &'static [&'static str]) -> Step {
 fn doc(selection: &'static [&'static str]) -> Step {
     Step::check("doc", 15, move |session| {
         let mut command = Command::new(cargo());
-        command.args(["doc", "--locked", "--no-deps"]).args(selection).env("RUSTDOCFLAGS", "-D warnings");
+        command
+            .args(["doc", "--locked", "--keep-going", "--no-deps"])
+            .args(selection)
+            .env("RUSTDOCFLAGS", "-D warnings");
         session.run(&mut command)
     })
 }
@@ -157,4 +163,39 @@ fn doc(selection: &'static [&'static str]) -> Step {
 fn doc_tests(selection: &'static [&'static str]) -> Step {
     Step::tests("test-doc", 10, move |session| suites::run_doc_tests(session, selection).map(Some))
         .needs(&["test-build"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_need_names_a_step_that_runs_before() {
+        for steps in [check(), test()] {
+            let mut before: Vec<&str> = Vec::new();
+            for step in &steps {
+                for need in step.needed() {
+                    assert!(
+                        before.contains(need),
+                        "step {} needs {need}, which does not run before it",
+                        step.name()
+                    );
+                }
+                assert!(!before.contains(&step.name()), "two steps are called {}", step.name());
+                before.push(step.name());
+            }
+        }
+    }
+
+    #[test]
+    fn everything_that_check_looks_at_test_looks_at_too() {
+        let all = test();
+        for step in check() {
+            assert!(
+                all.iter().any(|other| other.name() == step.name()),
+                "make test lacks step {}",
+                step.name()
+            );
+        }
+    }
 }

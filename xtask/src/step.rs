@@ -53,6 +53,17 @@ impl Step {
         self.needs = needs;
         self
     }
+
+    /// Its name in the table, in other steps' needs and in the name of its log.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The steps without which it is not run.
+    #[cfg(test)]
+    pub(crate) fn needed(&self) -> &'static [&'static str] {
+        self.needs
+    }
 }
 
 /// What steps share: where things are, and what earlier steps found.
@@ -217,7 +228,7 @@ pub(crate) fn run(steps: Vec<Step>, session: &mut Session) -> Result<bool> {
 }
 
 fn run_one(step: Step, before: &[Row], session: &mut Session) -> Result<Row> {
-    let name = step.name;
+    let name = step.name();
     let failed = |need: &&str| before.iter().any(|row| row.name == *need && row.ending != Ending::Passed);
     if let Some(need) = step.needs.iter().copied().find(failed) {
         let tally = Tally::broken(format!("{name}: not run, because step {need} failed"));
