@@ -36,10 +36,12 @@ pub fn table(explanation: &ServiceExplanation) -> String {
     if let Some(allocated) = &explanation.allocation.condition {
         text += &format!("  Allocated: {}\n", condition(allocated));
     }
-    for (pool, verdict) in &explanation.allocation.pools {
-        text += &format!("  pool {pool}: {verdict}\n");
+    for step in &explanation.allocation.steps {
+        text += &format!("  {step}\n");
     }
-    trail(&mut text, "  ", &explanation.allocation.policies);
+    if !explanation.allocation.policies.is_empty() {
+        trail(&mut text, "  ", &explanation.allocation.policies);
+    }
     for (address, by) in &explanation.allocation.decided_by {
         text += &format!("  {address} chosen by {by}\n");
     }

@@ -158,6 +158,11 @@ impl Announcer {
         &self.plans
     }
 
+    /// Services with a plan for an address, sorted.
+    pub fn services_of(&self, address: IpAddr) -> impl Iterator<Item = &ServiceKey> {
+        self.by_address.get(&address).into_iter().flatten()
+    }
+
     /// What each peer is to hear.
     pub fn wanted(&self) -> &BTreeMap<ObjectName, BTreeMap<IpNet, Arc<RouteAttributes>>> {
         &self.wanted
@@ -464,6 +469,18 @@ impl Announcer {
             self.bindings.remove(&address);
             changes.unbind.insert(address);
         }
+    }
+
+    /// All that is announced, with GRACEFUL_SHUTDOWN: what a speaker that stops sends before it withdraws.
+    pub fn drain_routes(&self) -> Vec<RouteChange> {
+        let routes = self.wanted.iter().flat_map(|(peer, routes)| routes.iter().map(move |route| (peer, route)));
+        routes
+            .map(|(peer, (prefix, attributes))| RouteChange {
+                peer: peer.clone(),
+                prefix: *prefix,
+                attributes: Some(Arc::new(drained(attributes))),
+            })
+            .collect()
     }
 
     /// Addresses that are to be bound, those that linger included.

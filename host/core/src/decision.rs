@@ -125,7 +125,7 @@ pub struct Candidate {
 }
 
 /// The answer of the `address` decision.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum AddressDecision {
     /// The built-in rule: pools in order, the least recently released address of each family.
     Default,
@@ -139,7 +139,7 @@ pub enum AddressDecision {
 pub type Alternative = Vec<(Family, AddressChoice)>;
 
 /// A choice for one family.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum AddressChoice {
     /// Index into [`AddressRequest::candidates`].
     Candidate(usize),

@@ -237,11 +237,11 @@ pub struct ServiceExplanation {
 pub struct AllocationExplanation {
     /// Condition `bellhop.dev/Allocated`.
     pub condition: Option<Condition>,
-    /// Each pool considered and, where it was not used, why not.
-    pub pools: Vec<(String, String)>,
+    /// What was found out in which order: addresses kept, pools considered and why not, what was taken.
+    pub steps: Vec<String>,
     /// Policies asked.
     pub policies: Vec<Consulted>,
-    /// The policy that chose the address when it was claimed, with its note.
+    /// The policy that each claim names as its chooser, with its note.
     pub decided_by: Vec<(IpAddr, String)>,
 }
 

@@ -1,0 +1,104 @@
+//! What can be given on the command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bellhop_cli::Tool;
+use bellhop_speaker::standalone::Options;
+use clap::{Args, Parser, Subcommand};
+
+use crate::logging::{self, LogFormat};
+
+/// Worker threads of the runtime: sockets and timers only; planning and plugins have threads of their own.
+const RUNTIME_THREADS: usize = 2;
+
+/// A load balancer for Kubernetes Services on bare metal, with decisions made by sandboxed plugins.
+#[derive(Parser, Debug)]
+#[command(name = "bellhop", version)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Allocate and announce on one node, fed by a watched folder of manifests; no API server.
+    Standalone(Box<Standalone>),
+    #[command(flatten)]
+    Tool(Tool),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Standalone {
+    /// Folder of manifests, read recursively and watched: Services, EndpointSlices, Nodes, Namespaces, ConfigMaps
+    /// with plugins and Bellhop's own kinds.
+    #[arg(long, value_name = "DIR")]
+    manifests: PathBuf,
+    /// State directory: claims, the writer's lock, restart marks. Several nodes' processes may share it.
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// Name of this node, as its Node manifest has it.
+    #[arg(long, value_name = "NAME")]
+    node: String,
+    /// Allocate addresses for Services that ask for none by name; of several processes that share a state directory
+    /// the one that holds its lock does.
+    #[arg(long)]
+    allocate: bool,
+    /// Where `bellhop status` and the other tools ask.
+    #[arg(long, default_value = bellhop_cli::DEFAULT_SOCKET, value_name = "PATH")]
+    socket: PathBuf,
+    /// The plugin compiler; by default `bellhop-compiler` beside this program.
+    #[arg(long, value_name = "PATH")]
+    compiler: Option<PathBuf>,
+    /// Only ConfigMaps of this namespace may carry plugins.
+    #[arg(long, default_value = "bellhop-system", value_name = "NAME")]
+    namespace: String,
+    /// On SIGTERM leave the routes standing for the next process (for an upgrade) in place of withdrawing them.
+    #[arg(long)]
+    keep_routes_on_stop: bool,
+    /// What is logged, in the form of RUST_LOG.
+    #[arg(long, default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// Form of the log.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+impl Standalone {
+    /// Runs until a signal; 0 after a stop that was asked for, 2 when it could not start.
+    pub(crate) fn run(self) -> ExitCode {
+        if let Err(message) = logging::start(&self.log, self.log_format) {
+            bellhop_cli::output::stderr(&format!("bellhop: {message}\n"));
+            return ExitCode::from(2);
+        }
+        match self.start() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!("{error:#}");
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    fn start(self) -> anyhow::Result<()> {
+        let compiler = match self.compiler {
+            Some(path) => path,
+            None => std::env::current_exe()?.with_file_name("bellhop-compiler"),
+        };
+        let options = Options {
+            manifests: self.manifests,
+            state: self.state,
+            node: self.node.into(),
+            allocate: self.allocate,
+            socket: self.socket,
+            compiler,
+            namespace: self.namespace,
+            keep_routes_on_stop: self.keep_routes_on_stop,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(RUNTIME_THREADS)
+            .enable_all()
+            .build()?;
+        runtime.block_on(bellhop_speaker::standalone::run(options))
+    }
+}

@@ -1,0 +1,75 @@
+//! The thread that brings versions of policies through their first stages: verified, checked and compiled in the
+//! child, configured, self-tested.
+//!
+//! One version at a time: a compile child may take half of the container's memory. The planner keeps at most one job
+//! per policy under way, so that [`DEPTH`] bounds what waits.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bellhop_core::ObjectName;
+use bellhop_core::objects::DecisionPolicy;
+use bellhop_policy_engine::Guest;
+use bellhop_sandbox::{CompilerCommand, LoadError};
+use tokio::sync::mpsc;
+
+use crate::planning::Event;
+
+/// Jobs that wait: one per policy, and clusters have a handful of policies.
+const DEPTH: usize = 64;
+
+/// A version to load.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The policy, whose config and limits are part of the version.
+    pub policy: Arc<DecisionPolicy>,
+    /// Which version the planner means; comes back with the result.
+    pub generation: u64,
+    /// The module as the ConfigMap has it, compressed or not.
+    pub module: Arc<[u8]>,
+}
+
+/// What came of it.
+pub struct Loaded {
+    /// The policy.
+    pub policy: ObjectName,
+    /// The job's generation.
+    pub generation: u64,
+    /// Ready to be called, or where it was refused and why.
+    pub result: Result<Arc<dyn Guest>, LoadError>,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("policy", &self.policy)
+            .field("generation", &self.generation)
+            .field("error", &self.result.as_ref().err())
+            .finish()
+    }
+}
+
+/// Starts the thread.
+pub fn start(compiler: PathBuf, planner: mpsc::Sender<Event>) -> mpsc::Sender<Job> {
+    let (sender, mut inbox) = mpsc::channel::<Job>(DEPTH);
+    std::thread::spawn(move || {
+        let compiler = CompilerCommand::new(compiler);
+        while let Some(job) = inbox.blocking_recv() {
+            let loaded = load(&compiler, job);
+            if planner.blocking_send(Event::Loaded(Box::new(loaded))).is_err() {
+                return;
+            }
+        }
+    });
+    sender
+}
+
+fn load(compiler: &CompilerCommand, job: Job) -> Loaded {
+    let limits = bellhop_sandbox::Limits::of(&job.policy);
+    let result = bellhop_sandbox::load(&job.module, &job.policy.sha256, &job.policy.config, limits, compiler);
+    Loaded {
+        policy: job.policy.name.clone(),
+        generation: job.generation,
+        result: result.map(|guest| Arc::new(guest) as Arc<dyn Guest>),
+    }
+}

@@ -1,0 +1,429 @@
+//! The planning thread: the one owner of the World, the ledger, the policies and the plans.
+//!
+//! It takes events, brings the World up to date, and plans in slices: after each slice it looks at the inbox again,
+//! so that a withdrawal never waits for a re-evaluation. What it decides goes out over bounded channels to the BGP
+//! task, the binder, the claim writer and the loader; what they did comes back as events.
+//!
+//! A start goes through the phases of [`Phase`]: nothing is decided before the manifests have been read whole, nothing
+//! is announced before every policy is active or has failed, and no peer is dialled before the first announcement is
+//! complete and its addresses are bound.
+
+mod answers;
+mod peers;
+mod policies;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bellhop_core::announce::{Announcer, Changes};
+use bellhop_core::decision::FamilyUsage;
+use bellhop_core::report::{AllocationRole, Answer, Phase, Question};
+use bellhop_core::settings::SpeakerSettings;
+use bellhop_core::{Delta, ObjectName, Problem, Touched, World};
+use bellhop_ipam::{ClaimChange, Ledger, Mode};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::bgp::{BgpHandle, RouteChange, ShutdownMode};
+use crate::claim_writer::Written;
+use crate::claims::WriterLock;
+use crate::generation::RestartMark;
+use crate::loader::{Job, Loaded};
+use policies::Policies;
+
+/// How long a start waits for policies. A compile child has 20 s; a few of them in a row are still within the restart
+/// time that peers grant (120 s).
+const POLICIES_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a start waits for addresses to be bound before it announces what is bound.
+const BINDING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Events taken in before the next slice of planning: enough to fold a burst, few enough to stay prompt.
+const BURST: usize = 16;
+
+/// Standalone binds by default: nothing else serves the addresses of a plain host.
+const BIND_BY_DEFAULT: bool = true;
+
+/// What reaches the planning thread.
+#[derive(Debug)]
+pub enum Event {
+    /// Changes of objects.
+    Deltas(Vec<Delta>),
+    /// The addresses that are bound now.
+    Bound(BTreeSet<IpAddr>),
+    /// What the claim writer did.
+    Written(Vec<Written>),
+    /// A version of a policy was loaded, or refused.
+    Loaded(Box<Loaded>),
+    /// This process holds the lock of the state directory from now on.
+    Writer(WriterLock),
+    /// A tool asks.
+    Ask(Question, oneshot::Sender<Answer>),
+    /// Stop.
+    Stop {
+        /// Leave the routes standing for the next process.
+        keep_routes: bool,
+    },
+}
+
+/// Who writes claims.
+#[derive(Debug)]
+pub enum Role {
+    /// Nobody yet: another process holds the lock. `allocate` tells what to do with it.
+    Standby {
+        /// Started with `--allocate`.
+        allocate: bool,
+    },
+    /// This process, while it holds the lock.
+    Writer {
+        /// Started with `--allocate`.
+        allocate: bool,
+        /// Held for the life of the process.
+        lock: WriterLock,
+    },
+}
+
+impl Role {
+    fn allocate(&self) -> bool {
+        match self {
+            Self::Standby { allocate } | Self::Writer { allocate, .. } => *allocate,
+        }
+    }
+
+    fn report(&self) -> AllocationRole {
+        match self {
+            Self::Standby { allocate: true } => AllocationRole::Standby,
+            Self::Writer { allocate: true, .. } => AllocationRole::Writer,
+            Self::Standby { .. } | Self::Writer { .. } => AllocationRole::RequestedOnly,
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        if self.allocate() { Mode::Allocate } else { Mode::RequestedOnly }
+    }
+}
+
+/// The planning thread's state.
+pub struct Planning {
+    node: ObjectName,
+    phase: Phase,
+    phase_since: Instant,
+    world: World,
+    ledger: Ledger,
+    announcer: Announcer,
+    policies: Policies,
+    role: Role,
+    mark: RestartMark,
+    restarted: bool,
+    bgp: BgpHandle,
+    binder: watch::Sender<Option<BTreeSet<IpAddr>>>,
+    writer: mpsc::Sender<Vec<ClaimChange>>,
+    /// Claims on their way to the disk; nothing is proposed meanwhile.
+    writing: bool,
+    /// What changed since the ledger last planned.
+    unplanned: Touched,
+    bound: BTreeSet<IpAddr>,
+    pools: BTreeMap<ObjectName, Vec<FamilyUsage>>,
+    ledger_problems: Vec<Problem>,
+    write_problems: BTreeMap<IpAddr, Problem>,
+    peers_changed: bool,
+}
+
+impl Planning {
+    /// A planner for `node`.
+    #[allow(clippy::too_many_arguments, reason = "one argument per neighbour; called once")]
+    pub fn new(
+        node: ObjectName,
+        allocate: bool,
+        mark: RestartMark,
+        bgp: BgpHandle,
+        binder: watch::Sender<Option<BTreeSet<IpAddr>>>,
+        writer: mpsc::Sender<Vec<ClaimChange>>,
+        loader: mpsc::Sender<Job>,
+    ) -> Self {
+        Self {
+            announcer: Announcer::new(node.clone(), BIND_BY_DEFAULT),
+            node,
+            phase: Phase::Reading,
+            phase_since: Instant::now(),
+            world: World::default(),
+            ledger: Ledger::new(),
+            policies: Policies::new(loader),
+            role: Role::Standby { allocate },
+            restarted: mark.stands(),
+            mark,
+            bgp,
+            binder,
+            writer,
+            writing: false,
+            unplanned: Touched::default(),
+            bound: BTreeSet::new(),
+            pools: BTreeMap::new(),
+            ledger_problems: Vec::new(),
+            write_problems: BTreeMap::new(),
+            peers_changed: false,
+        }
+    }
+
+    /// Runs until a [`Event::Stop`] has been carried out.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>) {
+        loop {
+            let event = if self.announcer.has_work() && self.phase != Phase::Reading {
+                inbox.try_recv().ok()
+            } else {
+                self.next_event(&mut inbox).await
+            };
+            let mut next = event;
+            for _ in 0..BURST {
+                match next.take() {
+                    Some(Event::Stop { keep_routes }) => return self.stop(keep_routes).await,
+                    Some(event) => self.take(event),
+                    None => break,
+                }
+                next = inbox.try_recv().ok();
+            }
+            if let Some(event) = next {
+                match event {
+                    Event::Stop { keep_routes } => return self.stop(keep_routes).await,
+                    event => self.take(event),
+                }
+            }
+            self.step(Instant::now()).await;
+        }
+    }
+
+    /// The next event, or `None` when a deadline has come first.
+    async fn next_event(&self, inbox: &mut mpsc::Receiver<Event>) -> Option<Event> {
+        let phase_deadline = match self.phase {
+            Phase::LoadingPolicies => Some(self.phase_since + POLICIES_TIMEOUT),
+            Phase::Binding => Some(self.phase_since + BINDING_TIMEOUT),
+            Phase::Reading | Phase::Ready => None,
+        };
+        let deadline = self.announcer.deadline().into_iter().chain(phase_deadline).min();
+        match deadline {
+            Some(at) => tokio::time::timeout_at(at.into(), inbox.recv()).await.ok().flatten(),
+            None => inbox.recv().await,
+        }
+    }
+
+    /// Takes over one event; plans nothing yet.
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Deltas(deltas) => {
+                for delta in deltas {
+                    self.apply(delta);
+                }
+            }
+            Event::Bound(bound) => {
+                self.bound.clone_from(&bound);
+                self.announcer.set_bound(bound);
+            }
+            Event::Written(written) => self.take_written(written),
+            Event::Loaded(loaded) => {
+                if self.policies.take_loaded(*loaded) {
+                    self.re_evaluate();
+                }
+            }
+            Event::Writer(lock) => {
+                tracing::info!(node = %self.node, "holds the lock of the state directory: writes claims from now on");
+                self.role = Role::Writer { allocate: self.role.allocate(), lock };
+                self.unplanned.merge(Touched::everything());
+            }
+            Event::Ask(question, reply) => {
+                let _ = reply.send(self.answer(question));
+            }
+            Event::Stop { .. } => {}
+        }
+    }
+
+    fn apply(&mut self, delta: Delta) {
+        log_problems(&self.world, &delta);
+        let touched = self.world.apply(delta);
+        if touched.is_empty() {
+            return;
+        }
+        self.peers_changed |= touched.peers;
+        if self.phase != Phase::Reading {
+            self.announcer.note(&self.world, &touched);
+        }
+        self.unplanned.merge(touched);
+    }
+
+    /// Every Service is decided again, as the policies in force changed.
+    fn re_evaluate(&mut self) {
+        self.announcer.re_evaluate(&self.world);
+        self.unplanned.policies = true;
+    }
+
+    fn take_written(&mut self, written: Vec<Written>) {
+        self.writing = false;
+        for Written { change, result } in written {
+            let address = change.address();
+            match result {
+                Ok(()) => {
+                    self.write_problems.remove(&address);
+                    let claim = match change {
+                        ClaimChange::Create(claim) | ClaimChange::Update(claim) => Some(Arc::new(claim)),
+                        ClaimChange::Release(_) => None,
+                    };
+                    tracing::info!(%address, holders = ?claim.as_ref().map(|claim| &claim.holders), "claim written");
+                    self.apply(Delta::Claim(address, claim));
+                }
+                Err(error) => {
+                    tracing::error!(%address, %error, "cannot write a claim");
+                    self.write_problems.insert(address, error.problem(address));
+                    if error.exists() {
+                        self.ledger.avoid(address);
+                    }
+                    self.unplanned.addresses = true;
+                }
+            }
+        }
+    }
+
+    /// One round of planning.
+    async fn step(&mut self, now: Instant) {
+        self.policies.follow(&self.world, std::mem::take(&mut self.unplanned.policies)).await;
+        self.advance_phase(now).await;
+        if matches!(self.phase, Phase::Reading | Phase::LoadingPolicies) {
+            return;
+        }
+        self.plan_claims().await;
+        let changes = self.announcer.plan(now, &self.world, self.policies.decisions(now));
+        self.policies.log_events();
+        self.carry_out(changes).await;
+        if std::mem::take(&mut self.peers_changed) {
+            self.configure_bgp().await;
+        }
+    }
+
+    async fn advance_phase(&mut self, now: Instant) {
+        let next = match self.phase {
+            Phase::Reading if self.world.synced() => {
+                self.announcer.note(&self.world, &Touched::everything());
+                Phase::LoadingPolicies
+            }
+            Phase::LoadingPolicies
+                if self.policies.settled() || now >= self.phase_since + POLICIES_TIMEOUT =>
+            {
+                Phase::Binding
+            }
+            Phase::Binding if self.first_announcement_complete() || now >= self.phase_since + BINDING_TIMEOUT => {
+                self.configure_bgp().await;
+                self.bgp.ready().await;
+                if let Err(error) = self.mark.set() {
+                    tracing::error!(%error, "cannot write the restart mark: the next start will not count as a restart");
+                }
+                Phase::Ready
+            }
+            _ => return,
+        };
+        tracing::info!(from = ?self.phase, to = ?next, "phase");
+        self.phase = next;
+        self.phase_since = now;
+        // A phase may be over as soon as it begins: no policy to load, nothing to bind.
+        if next == Phase::LoadingPolicies {
+            self.policies.follow(&self.world, true).await;
+            Box::pin(self.advance_phase(now)).await;
+        }
+    }
+
+    /// True when everything has been planned once and all that is to be bound is.
+    fn first_announcement_complete(&self) -> bool {
+        self.binder.borrow().is_some()
+            && !self.announcer.has_work()
+            && self.announcer.bindings().is_subset(&self.bound)
+    }
+
+    /// Lets the ledger plan what changed, and hands its proposals to the writer.
+    async fn plan_claims(&mut self) {
+        let due = self.unplanned.addresses || self.unplanned.every_service || !self.unplanned.services.is_empty()
+            || self.unplanned.synced;
+        if self.writing || !due {
+            return;
+        }
+        let touched = std::mem::take(&mut self.unplanned);
+        let plan =
+            self.ledger.plan(&self.world, &touched, self.role.mode(), self.policies.decisions(Instant::now()));
+        for problem in plan.problems.iter().filter(|problem| !self.ledger_problems.contains(problem)) {
+            tracing::warn!(object = %problem.object, "{problem}");
+        }
+        for (service, allocation) in &plan.outcomes {
+            if let Some(problem) = &allocation.waiting {
+                tracing::warn!(%service, "{problem}");
+            }
+        }
+        self.ledger_problems = plan.problems;
+        self.pools = plan.pools;
+        if !plan.changes.is_empty() && matches!(self.role, Role::Writer { .. }) {
+            self.writing = self.writer.send(plan.changes).await.is_ok();
+        }
+    }
+
+    async fn carry_out(&mut self, changes: Changes) {
+        if !changes.bind.is_empty() || !changes.unbind.is_empty() || self.binder.borrow().is_none() {
+            let wanted = self.announcer.bindings();
+            if !changes.more || self.phase == Phase::Ready {
+                self.binder.send_replace(Some(wanted));
+            }
+        }
+        if !changes.routes.is_empty() {
+            let routes = changes
+                .routes
+                .into_iter()
+                .map(|change| RouteChange {
+                    peer: change.peer,
+                    prefix: change.prefix,
+                    attributes: change.attributes,
+                })
+                .collect();
+            self.bgp.routes(routes).await;
+        }
+    }
+
+    async fn configure_bgp(&mut self) {
+        let Some(node) = self.world.nodes().get(&self.node) else {
+            tracing::warn!(node = %self.node, "no Node of this name among the manifests: no peer is dialled");
+            return;
+        };
+        let settings = SpeakerSettings::of(&self.world, node, BIND_BY_DEFAULT);
+        let config = peers::bgp_config(&self.world, node, &settings, self.restarted);
+        self.bgp.configure(config).await;
+    }
+
+    /// Stops: the routes are left standing, or drained and withdrawn.
+    async fn stop(mut self, keep_routes: bool) {
+        if keep_routes {
+            tracing::info!("stopping; the routes are left standing for the next process");
+            self.bgp.shutdown(ShutdownMode::Silent).await;
+            return;
+        }
+        let wait = self.world.nodes().get(&self.node).map_or(Duration::ZERO, |node| {
+            SpeakerSettings::of(&self.world, node, BIND_BY_DEFAULT).drain_wait
+        });
+        let routes = self.announcer.drain_routes();
+        if !routes.is_empty() {
+            tracing::info!(?wait, routes = routes.len(), "stopping: graceful shutdown first (RFC 8326)");
+            self.bgp.routes(routes).await;
+            tokio::time::sleep(wait).await;
+        }
+        self.bgp.shutdown(ShutdownMode::Graceful { text: "Bellhop stops on this node".into() }).await;
+        if let Err(error) = self.mark.clear() {
+            tracing::error!(%error, "cannot remove the restart mark");
+        }
+        self.binder.send_replace(Some(BTreeSet::new()));
+    }
+}
+
+/// One line for each problem that an object has newly, and one when it has none any more.
+fn log_problems(world: &World, delta: &Delta) {
+    let Delta::Problems(object, problems) = delta else { return };
+    let before = world.problems().get(object);
+    for problem in problems.iter().filter(|problem| before.is_none_or(|before| !before.contains(problem))) {
+        tracing::warn!(%object, "{problem}");
+    }
+    if problems.is_empty() && before.is_some() {
+        tracing::info!(%object, "nothing is wrong with it any more");
+    }
+}

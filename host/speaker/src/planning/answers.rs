@@ -1,0 +1,296 @@
+//! What the planner tells tools.
+
+use std::net::IpAddr;
+
+use bellhop_core::announce::facts::EndpointCounts;
+use bellhop_core::announce::service_plan::{AddressPlan, ServicePlan};
+use bellhop_core::announce::standing::Standing;
+use bellhop_core::decision::NodeVerdict;
+use bellhop_core::objects::{Service, TrafficPolicy};
+use bellhop_core::report::{
+    AddressExplanation, AllocationExplanation, Answer, Condition, NodeExplanation, PeerExplanation, PeerRow, PoolRow,
+    Question, RouteRow, ServiceExplanation, ServiceRow, Status,
+};
+use bellhop_core::route::Family;
+use bellhop_core::{Problem, ServiceKey};
+use bellhop_ipam::Step;
+
+use super::Planning;
+
+impl Planning {
+    pub(super) fn answer(&self, question: Question) -> Answer {
+        match question {
+            Question::Status => Answer::Status(Box::new(self.status())),
+            Question::Routes { peer } => self.routes(peer.as_deref()),
+            Question::ExplainService { namespace, name } => {
+                let key = ServiceKey::new(namespace, name);
+                match self.world.services().get(&key) {
+                    Some(service) => Answer::Service(Box::new(self.explain(service))),
+                    None => Answer::NotFound(format!("there is no Service {key} of type LoadBalancer")),
+                }
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            node: self.node.to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            phase: self.phase,
+            allocation: self.role.report(),
+            peers: self.peer_rows(),
+            services: self
+                .world
+                .services()
+                .values()
+                .filter(|service| service.wants_address)
+                .map(|service| self.service_row(service))
+                .collect(),
+            pools: self.pool_rows(),
+            policies: self.policies.rows(),
+            problems: self.problems(),
+        }
+    }
+
+    fn peer_rows(&self) -> Vec<PeerRow> {
+        let snapshot = self.bgp.snapshot();
+        snapshot
+            .peers
+            .iter()
+            .map(|(name, peer)| PeerRow {
+                name: name.to_string(),
+                address: peer.address,
+                peer_asn: peer.peer_asn,
+                local_asn: peer.local_asn,
+                state: peer.state.to_string(),
+                up_seconds: peer.up_seconds(),
+                families: peer.families.clone(),
+                wanted: peer.prefixes_wanted,
+                sent: peer.prefixes_sent,
+                updates_sent: peer.updates_sent,
+                last_error: peer.last_error.clone(),
+            })
+            .collect()
+    }
+
+    fn service_row(&self, service: &Service) -> ServiceRow {
+        let plan = self.announcer.service(&service.key);
+        let addresses = plan.map(|plan| plan.addresses.keys().copied().collect()).unwrap_or_default();
+        ServiceRow {
+            namespace: service.key.namespace.to_string(),
+            name: service.key.name.to_string(),
+            addresses,
+            allocated: self.allocated(service),
+            announced: announced(plan),
+        }
+    }
+
+    fn allocated(&self, service: &Service) -> Condition {
+        let outcome = self.ledger.outcomes().get(&service.key);
+        if let Some(problem) = outcome.and_then(|outcome| outcome.waiting.as_ref()) {
+            return Condition { status: false, reason: problem.reason.clone(), message: told(problem) };
+        }
+        let holds = self.world.claims_of(&service.uid).next().is_some();
+        match (holds, outcome) {
+            (true, outcome) => {
+                let warnings: Vec<String> =
+                    outcome.map(|outcome| outcome.warnings.iter().map(told).collect()).unwrap_or_default();
+                Condition { status: true, reason: "Allocated".into(), message: warnings.join("; ") }
+            }
+            (false, Some(_)) => Condition {
+                status: false,
+                reason: "Pending".into(),
+                message: "an address is chosen and waits for its claim to be written".into(),
+            },
+            (false, None) => Condition {
+                status: false,
+                reason: "Pending".into(),
+                message: "no address has been decided on yet".into(),
+            },
+        }
+    }
+
+    fn pool_rows(&self) -> Vec<PoolRow> {
+        self.world
+            .pools()
+            .values()
+            .map(|pool| PoolRow {
+                name: pool.name.to_string(),
+                ranges: pool.ranges.iter().map(ToString::to_string).collect(),
+                usage: self
+                    .pools
+                    .get(&pool.name)
+                    .into_iter()
+                    .flatten()
+                    .map(|usage| (usage.family, usage.used, usage.free))
+                    .collect(),
+            })
+            .collect()
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = self.world.problems().values().flatten().cloned().collect();
+        problems.extend(self.ledger_problems.iter().cloned());
+        problems.extend(self.ledger.outcomes().values().filter_map(|outcome| outcome.waiting.clone()));
+        problems.extend(self.ledger.outcomes().values().flat_map(|outcome| outcome.warnings.clone()));
+        problems.extend(self.write_problems.values().cloned());
+        problems.extend(self.policies.problems());
+        problems
+    }
+
+    fn routes(&self, only: Option<&str>) -> Answer {
+        if let Some(only) = only
+            && !self.world.peers().contains_key(only)
+        {
+            return Answer::NotFound(format!("there is no BGPPeer {only}"));
+        }
+        let mut rows = Vec::new();
+        for (peer, routes) in self.announcer.wanted() {
+            if only.is_some_and(|only| only != &**peer) {
+                continue;
+            }
+            let sent = self.bgp.routes_sent(peer);
+            for (prefix, attributes) in routes {
+                let services = self.announcer.services_of(prefix.addr());
+                rows.push(RouteRow {
+                    peer: peer.to_string(),
+                    prefix: *prefix,
+                    services: services.map(ToString::to_string).collect(),
+                    attributes: attributes.clone(),
+                    sent: sent.get(prefix).is_some_and(|sent| sent == attributes),
+                });
+            }
+        }
+        Answer::Routes(rows)
+    }
+
+    fn explain(&self, service: &Service) -> ServiceExplanation {
+        let endpoints = EndpointCounts::of(&self.world, &service.key);
+        let plan = self.announcer.service(&service.key);
+        ServiceExplanation {
+            namespace: service.key.namespace.to_string(),
+            name: service.key.name.to_string(),
+            node: self.node.to_string(),
+            traffic_policy: match service.traffic_policy {
+                TrafficPolicy::Cluster => "Cluster".into(),
+                TrafficPolicy::Local => "Local".into(),
+            },
+            endpoints: Family::ALL.iter().map(|family| (*family, endpoints.total(*family))).collect(),
+            allocation: self.explain_allocation(service),
+            nodes: plan.map(explain_nodes).unwrap_or_default(),
+            standing: plan.map_or("not planned", |plan| standing(plan.standing)).into(),
+            addresses: plan
+                .map(|plan| plan.addresses.iter().map(|(address, plan)| explain_address(*address, plan)).collect())
+                .unwrap_or_default(),
+        }
+    }
+
+    fn explain_allocation(&self, service: &Service) -> AllocationExplanation {
+        let outcome = self.ledger.outcomes().get(&service.key);
+        let steps = outcome.map(|outcome| outcome.decided.as_slice()).unwrap_or_default();
+        AllocationExplanation {
+            condition: Some(self.allocated(service)),
+            steps: steps.iter().filter(|step| !matches!(step, Step::Policy(_))).map(ToString::to_string).collect(),
+            policies: steps
+                .iter()
+                .filter_map(|step| match step {
+                    Step::Policy(consulted) => Some(consulted.clone()),
+                    _ => None,
+                })
+                .collect(),
+            decided_by: self
+                .world
+                .claims_of(&service.uid)
+                .filter_map(|claim| {
+                    let by = claim.decided_by.as_ref()?;
+                    let note = by.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+                    let digest: String = by.digest.chars().take(12).collect();
+                    Some((claim.address, format!("policy {} ({digest}){note}", by.policy)))
+                })
+                .collect(),
+        }
+    }
+}
+
+/// A problem in the row of the object that it is about: without the object's name.
+fn told(problem: &Problem) -> String {
+    let field = if problem.field.is_empty() { String::new() } else { format!("{}: ", problem.field) };
+    let value = if problem.value.is_empty() { String::new() } else { format!("\"{}\": ", problem.value) };
+    format!("{field}{value}{}", problem.message)
+}
+
+/// Condition `bellhop.dev/Announced` of this node.
+fn announced(plan: Option<&ServicePlan>) -> Condition {
+    let not = |reason: &str, message: String| Condition { status: false, reason: reason.into(), message };
+    let Some(plan) = plan.filter(|plan| !plan.addresses.is_empty()) else {
+        return not("NoAddress", "the Service holds no address".into());
+    };
+    let heard: usize = plan.addresses.keys().map(|address| plan.routes_of(*address).len()).sum();
+    if heard > 0 {
+        let draining = matches!(plan.standing, Standing::Draining(_));
+        let reason = if draining { "Draining" } else { "Announced" };
+        let message = if draining { "graceful shutdown is announced; withdrawal follows" } else { "" };
+        return Condition { status: true, reason: reason.into(), message: message.into() };
+    }
+    if let Some(obstacle) = plan.addresses.values().find_map(|plan| plan.obstacle) {
+        return not(obstacle.reason(), obstacle.message().into());
+    }
+    if plan.standing == Standing::Drained {
+        return not("Drained", "a policy drained this node".into());
+    }
+    if plan.standing == Standing::Out {
+        return not("Ineligible", "a policy keeps this node from announcing".into());
+    }
+    let why = plan.addresses.values().flat_map(|plan| plan.peers.values()).find_map(|peer| peer.why_not.clone());
+    match why {
+        Some(why) => not("Withheld", why.to_string()),
+        None => not("NoPeer", "no BGPPeer selects this node".into()),
+    }
+}
+
+fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Out => "not announcing",
+        Standing::Announced => "announcing",
+        Standing::Settling(_) => "announcing; a policy wants it out, decided again shortly",
+        Standing::Draining(_) => "draining: graceful shutdown announced, withdrawal follows",
+        Standing::Drained => "drained",
+    }
+}
+
+fn explain_nodes(plan: &ServicePlan) -> Vec<NodeExplanation> {
+    plan.nodes
+        .iter()
+        .map(|(node, decided)| {
+            let (verdict, reason) = match &decided.answer {
+                NodeVerdict::Eligible(weight) => (format!("eligible (weight {weight})"), None),
+                NodeVerdict::Draining(reason) => ("draining".into(), Some(reason.to_string())),
+                NodeVerdict::Ineligible(reason) => ("ineligible".into(), Some(reason.to_string())),
+            };
+            NodeExplanation { node: node.to_string(), verdict, reason, policies: decided.trail.to_vec() }
+        })
+        .collect()
+}
+
+fn explain_address(address: IpAddr, plan: &AddressPlan) -> AddressExplanation {
+    AddressExplanation {
+        address,
+        pool: plan.pool.as_ref().map(ToString::to_string),
+        obstacle: plan.obstacle.map(|obstacle| Condition {
+            status: false,
+            reason: obstacle.reason().into(),
+            message: obstacle.message().into(),
+        }),
+        peers: plan
+            .peers
+            .iter()
+            .map(|(peer, plan)| PeerExplanation {
+                peer: peer.to_string(),
+                advertisement: plan.advertisement.as_ref().map(ToString::to_string),
+                attributes: plan.attributes.clone(),
+                why_not: plan.why_not.as_ref().map(ToString::to_string),
+                policies: plan.trail.to_vec(),
+            })
+            .collect(),
+    }
+}

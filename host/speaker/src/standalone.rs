@@ -1,0 +1,136 @@
+//! `bellhop standalone`: both roles in one process, fed by a watched folder; no API server.
+//!
+//! ```text
+//! manifests, <state>/claims ─► ManifestSource ─┐
+//! <state>/lock ─► lock keeper ─────────────────┤                     ┌─► BGP task
+//! tools ─► socket ─────────────────────────────┼─► Event ─► planning ┼─► binder (lo)
+//! loader (compiler child), claim writer ───────┘        (one thread) └─► loader, claim writer
+//! SIGTERM, SIGINT ─────────────────────────────┘
+//! ```
+//!
+//! Everything reaches the planning thread by one bounded channel of depth [`EVENTS`]; nothing else owns decisions.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use bellhop_core::ObjectName;
+use bellhop_index::ManifestSource;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::bgp::BgpHandle;
+use crate::claims::{ClaimFiles, WriterLock};
+use crate::generation::RestartMark;
+use crate::planning::{Event, Planning};
+use crate::{binder, claim_writer, loader, socket};
+
+/// Events on their way to the planning thread. Each is a batch, so few are enough; a full channel slows the sources
+/// down and loses nothing.
+const EVENTS: usize = 64;
+
+/// How often a process that stands by looks whether the state directory's lock has become free. The kernel frees it
+/// with its holder, so this bounds how long nobody allocates.
+const LOCK_RETRY: Duration = Duration::from_secs(1);
+
+/// How a standalone process is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folder of manifests.
+    pub manifests: PathBuf,
+    /// State directory: claims, the lock, restart marks. May be shared by the processes of several nodes.
+    pub state: PathBuf,
+    /// Name of this node, as its Node object has it.
+    pub node: ObjectName,
+    /// Allocate addresses for Services that ask for none by name.
+    pub allocate: bool,
+    /// Where tools ask.
+    pub socket: PathBuf,
+    /// The compiler of plugins.
+    pub compiler: PathBuf,
+    /// The namespace whose ConfigMaps may carry plugins.
+    pub namespace: String,
+    /// On SIGTERM leave the routes standing for the next process (upgrade) in place of withdrawing them.
+    pub keep_routes_on_stop: bool,
+}
+
+/// Runs until a signal asks to stop.
+///
+/// # Errors
+/// When the state directory, the socket or the watch cannot be set up.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let state = &options.state;
+    std::fs::create_dir_all(state).with_context(|| format!("cannot make the state directory {}", state.display()))?;
+    let claims = ClaimFiles::open(state).with_context(|| format!("cannot open the claims in {}", state.display()))?;
+    let mark = RestartMark::new(state, &options.node)
+        .with_context(|| format!("cannot read or make the restart mark in {}", state.display()))?;
+    let listener = socket::listen(&options.socket)
+        .with_context(|| format!("cannot listen for tools on {}", options.socket.display()))?;
+
+    let (events, inbox) = mpsc::channel(EVENTS);
+    let source = ManifestSource::start(
+        vec![options.manifests.clone()],
+        Some(claims.folder().to_path_buf()),
+        &options.namespace,
+        events.clone(),
+        Event::Deltas,
+    )
+    .with_context(|| format!("cannot watch {}", options.manifests.display()))?;
+    keep_lock(state.clone(), events.clone());
+    tokio::spawn(socket::serve(listener, events.clone()));
+    tokio::spawn(stop_on_signal(events.clone(), options.keep_routes_on_stop));
+
+    let bgp = BgpHandle::start();
+    let planning = Planning::new(
+        options.node.clone(),
+        options.allocate,
+        mark,
+        bgp,
+        binder::start(events.clone()).context("cannot open a netlink socket")?,
+        claim_writer::start(claims, events.clone()),
+        loader::start(options.compiler.clone(), events),
+    );
+    let runtime = tokio::runtime::Handle::current();
+    let thread = std::thread::Builder::new()
+        .name("planning".into())
+        .spawn(move || runtime.block_on(planning.run(inbox)))
+        .context("cannot start the planning thread")?;
+    tokio::task::spawn_blocking(move || thread.join())
+        .await?
+        .map_err(|_| anyhow::anyhow!("the planning thread panicked; see the log above"))?;
+    drop(source);
+    match std::fs::remove_file(&options.socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the lock of the state directory when it becomes free, and holds it for the life of the process.
+fn keep_lock(state: PathBuf, events: mpsc::Sender<Event>) {
+    tokio::spawn(async move {
+        loop {
+            match WriterLock::try_acquire(&state) {
+                Ok(Some(lock)) => {
+                    let _ = events.send(Event::Writer(lock)).await;
+                    return;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "cannot lock the state directory"),
+            }
+            tokio::time::sleep(LOCK_RETRY).await;
+        }
+    });
+}
+
+async fn stop_on_signal(events: mpsc::Sender<Event>, keep_routes: bool) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot listen for SIGTERM and SIGINT");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let _ = events.send(Event::Stop { keep_routes }).await;
+}
