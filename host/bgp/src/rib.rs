@@ -407,3 +407,81 @@ impl AdjRibOut {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timer::Jitter;
+
+    fn encoder() -> Encoder {
+        Encoder {
+            local_asn: 64512,
+            internal: false,
+            four_octet: true,
+            families: Family::ALL.to_vec(),
+            next_hop_v4: "192.0.2.1".parse().ok(),
+            next_hop_v6: "2001:db8::1".parse().ok(),
+        }
+    }
+
+    fn flush(rib: &mut AdjRibOut) {
+        let mut buf = BytesMut::new();
+        for family in Family::ALL {
+            while rib.write_withdrawal(family, &mut buf).is_some() {}
+            while rib.write_announcement(family, &mut buf).is_some() {}
+        }
+    }
+
+    #[test]
+    fn any_history_ends_with_sent_equal_to_wanted_and_no_attribute_set_left_over() {
+        for seed in 0..200 {
+            let mut random = Jitter::new(seed);
+            let mut rib = AdjRibOut::default();
+            let mut model = BTreeMap::new();
+            let mut open = false;
+            for _ in 0..400 {
+                let number = random.next() % 30;
+                let prefix: IpNet = if number < 20 {
+                    format!("10.0.0.{number}/32").parse().unwrap()
+                } else {
+                    format!("2001:db8::{number:x}/128").parse().unwrap()
+                };
+                match random.next() % 12 {
+                    0 if !open => {
+                        rib.open(encoder());
+                        open = true;
+                    }
+                    1 if open => {
+                        rib.close();
+                        open = false;
+                    }
+                    2 => flush(&mut rib),
+                    3 if open => rib.refresh(Family::Ipv4),
+                    4..7 => {
+                        rib.set(prefix, None);
+                        model.remove(&prefix);
+                    }
+                    _ => {
+                        let med = u32::try_from(random.next() % 4).unwrap();
+                        let attributes = Arc::new(RouteAttributes { med: Some(med), ..RouteAttributes::default() });
+                        rib.set(prefix, Some(attributes.clone()));
+                        model.insert(prefix, attributes);
+                    }
+                }
+                assert_eq!(rib.wanted(), model.len(), "seed {seed}");
+            }
+            if !open {
+                rib.open(encoder());
+            }
+            flush(&mut rib);
+            assert!(Family::ALL.iter().all(|family| rib.is_settled(*family)), "seed {seed}");
+            assert_eq!(rib.routes_sent().collect::<BTreeMap<_, _>>(), model, "seed {seed}");
+            assert_eq!(rib.sent(), model.len(), "seed {seed}");
+            for prefix in rib.wanted_prefixes() {
+                rib.set(prefix, None);
+            }
+            flush(&mut rib);
+            assert_eq!((rib.attribute_sets(), rib.slots.len(), rib.sent()), (0, 0, 0), "seed {seed}");
+        }
+    }
+}
