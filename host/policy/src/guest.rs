@@ -77,8 +77,10 @@ pub struct Inputs {
     pub pool: bool,
     /// AS numbers and kind of the session; without it 0 and external.
     pub session: bool,
-    /// Keys that may be set from outside the module by `spec.config`: the JSON pointer of a list of strings in it, by
-    /// the name of the set above that it adds to, for example `{"nodeLabels": "/labelKeys"}`.
+    /// Keys that may be set from outside the module by `spec.config`: the JSON pointer (RFC 6901) of a list of strings
+    /// or of a map (its keys count) in it, by the name of the set above that it adds to, for example
+    /// `{"nodeLabels": "/labelKeys"}`. A segment `*` stands for every member of a list or map, as in
+    /// `/rules/*/nodeLabels`. What is absent adds nothing.
     pub from_config: std::collections::BTreeMap<String, String>,
 }
 
@@ -200,7 +202,11 @@ mod taints {
         let forms = Vec::<Form>::deserialize(deserializer)?;
         Ok(forms
             .into_iter()
-            .map(|form| Taint { key: form.key, value: form.value.unwrap_or_else(|| "".into()), effect: form.effect })
+            .map(|form| Taint {
+                key: form.key,
+                value: form.value.unwrap_or_else(|| "".into()),
+                effect: form.effect,
+            })
             .collect())
     }
 }
@@ -297,7 +303,7 @@ pub struct Noted<T> {
 }
 
 /// The answer of the `nodes` hook for one node.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum GuestVerdict {
     /// May announce, with this weight.
@@ -344,7 +350,7 @@ pub struct Called<T> {
 }
 
 /// How a call failed. Typed from the runtime's own trap codes; never read from a text.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 pub enum GuestError {
     /// The guest returned an error.
     #[error("the policy says: {0}")]

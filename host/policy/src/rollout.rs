@@ -1,0 +1,3 @@
+//! Policies under rollout.
+pub struct Rollout;
+pub struct PolicyStatus;
