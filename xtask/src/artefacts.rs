@@ -71,7 +71,7 @@ pub(crate) fn build_plugins(session: &mut Session, artefacts: &Artefacts) -> Res
     for plugin in PLUGINS {
         let module = artefacts.plugins.join(format!("{plugin}.wasm"));
         let mut command = Command::new(artefacts.program("bellhop"));
-        command.args(["plugin", "build"]).arg(root.join("plugins").join(plugin)).arg("--output").arg(&module);
+        command.args(["plugin", "build"]).arg(root.join("plugins").join(plugin)).arg("--out").arg(&module);
         session.run(&mut command)?;
         expect_module(&module)?;
     }

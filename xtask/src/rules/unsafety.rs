@@ -5,7 +5,10 @@ const MAY: &[(&str, &str)] = &[
     ("bellhop-net", "socket options and kernel structures"),
     ("bellhop-sandbox", "deserialising what our own compiler child made"),
     ("bellhop-policy", "the guest's allocator and the generated bindings"),
-    ("bellhop-test-guests", "hostile guests that break the contract on purpose"),
+    (
+        "bellhop-guest-modules",
+        "the exports of WebAssembly modules, some of which break the contract on purpose",
+    ),
     ("address-by-label", "the exports of a WebAssembly module"),
     ("node-maintenance", "the exports of a WebAssembly module"),
     ("peer-attributes", "the exports of a WebAssembly module"),
