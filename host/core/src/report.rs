@@ -189,6 +189,11 @@ pub struct PolicyRow {
     pub memo_hits: u64,
     /// Calls that failed.
     pub failures: u64,
+    /// The same by kind of failure.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub failures_by_category: std::collections::BTreeMap<String, u64>,
+    /// Most fuel that a call used.
+    pub fuel_max: u64,
 }
 
 /// One route of one peer.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bellhop_core::ObjectName;
 use bellhop_core::objects::DecisionPolicy;
 use bellhop_policy_engine::Guest;
+use bellhop_policy_engine::rollout::LoadId;
 use bellhop_sandbox::{CompilerCommand, LoadError};
 use tokio::sync::mpsc;
 
@@ -23,8 +24,8 @@ const DEPTH: usize = 64;
 pub struct Job {
     /// The policy, whose config and limits are part of the version.
     pub policy: Arc<DecisionPolicy>,
-    /// Which version the planner means; comes back with the result.
-    pub generation: u64,
+    /// Which load the planner means; comes back with the result.
+    pub load: LoadId,
     /// The module as the ConfigMap has it, compressed or not.
     pub module: Arc<[u8]>,
 }
@@ -33,8 +34,8 @@ pub struct Job {
 pub struct Loaded {
     /// The policy.
     pub policy: ObjectName,
-    /// The job's generation.
-    pub generation: u64,
+    /// The job's load.
+    pub load: LoadId,
     /// Ready to be called, or where it was refused and why.
     pub result: Result<Arc<dyn Guest>, LoadError>,
 }
@@ -43,7 +44,7 @@ impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Loaded")
             .field("policy", &self.policy)
-            .field("generation", &self.generation)
+            .field("load", &self.load)
             .field("error", &self.result.as_ref().err())
             .finish()
     }
@@ -69,7 +70,7 @@ fn load(compiler: &CompilerCommand, job: Job) -> Loaded {
     let result = bellhop_sandbox::load(&job.module, &job.policy.sha256, &job.policy.config, limits, compiler);
     Loaded {
         policy: job.policy.name.clone(),
-        generation: job.generation,
-        result: result.map(|guest| Arc::new(guest) as Arc<dyn Guest>),
+        load: job.load,
+        result: result.map(|loaded| Arc::new(loaded.guest) as Arc<dyn Guest>),
     }
 }

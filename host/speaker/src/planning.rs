@@ -128,6 +128,7 @@ pub struct Planning {
     ledger_problems: Vec<Problem>,
     write_problems: BTreeMap<IpAddr, Problem>,
     peers_changed: bool,
+    policies_changed: bool,
 }
 
 impl Planning {
@@ -163,6 +164,7 @@ impl Planning {
             ledger_problems: Vec::new(),
             write_problems: BTreeMap::new(),
             peers_changed: false,
+            policies_changed: false,
         }
     }
 
@@ -200,7 +202,7 @@ impl Planning {
             Phase::Binding => Some(self.phase_since + BINDING_TIMEOUT),
             Phase::Reading | Phase::Ready => None,
         };
-        let deadline = self.announcer.deadline().into_iter().chain(phase_deadline).min();
+        let deadline = self.announcer.deadline().into_iter().chain(self.policies.deadline()).chain(phase_deadline).min();
         match deadline {
             Some(at) => tokio::time::timeout_at(at.into(), inbox.recv()).await.ok().flatten(),
             None => inbox.recv().await,
@@ -221,7 +223,7 @@ impl Planning {
             }
             Event::Written(written) => self.take_written(written),
             Event::Loaded(loaded) => {
-                if self.policies.take_loaded(*loaded) {
+                if self.policies.take_loaded(Instant::now(), *loaded) {
                     self.re_evaluate();
                 }
             }
@@ -244,6 +246,7 @@ impl Planning {
             return;
         }
         self.peers_changed |= touched.peers;
+        self.policies_changed |= touched.policies;
         if self.phase != Phase::Reading {
             self.announcer.note(&self.world, &touched);
         }
@@ -254,6 +257,12 @@ impl Planning {
     fn re_evaluate(&mut self) {
         self.announcer.re_evaluate(&self.world);
         self.unplanned.policies = true;
+    }
+
+    fn follow_policies(&mut self, now: Instant) {
+        if self.policies.follow(now, &self.world) {
+            self.re_evaluate();
+        }
     }
 
     fn take_written(&mut self, written: Vec<Written>) {
@@ -284,7 +293,10 @@ impl Planning {
 
     /// One round of planning.
     async fn step(&mut self, now: Instant) {
-        self.policies.follow(&self.world, std::mem::take(&mut self.unplanned.policies)).await;
+        self.policies.tick(now);
+        if std::mem::take(&mut self.policies_changed) && self.phase != Phase::Reading {
+            self.follow_policies(now);
+        }
         self.advance_phase(now).await;
         if matches!(self.phase, Phase::Reading | Phase::LoadingPolicies) {
             return;
@@ -324,7 +336,7 @@ impl Planning {
         self.phase_since = now;
         // A phase may be over as soon as it begins: no policy to load, nothing to bind.
         if next == Phase::LoadingPolicies {
-            self.policies.follow(&self.world, true).await;
+            self.follow_policies(now);
             Box::pin(self.advance_phase(now)).await;
         }
     }

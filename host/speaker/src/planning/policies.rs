@@ -1,0 +1,301 @@
+//! The policies of the planning thread: their rollouts, the guests in force, and what is told about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bellhop_core::objects::DecisionPolicy;
+use bellhop_core::report::PolicyRow;
+use bellhop_core::{Decisions, ObjectName, ObjectRef, Problem, World};
+use bellhop_policy_engine::rollout::{Input, LoadFailure, LoadId, Module, Output, Stage};
+use bellhop_policy_engine::{Engine, Guest, Rollout, Runner};
+use bellhop_sandbox::Workers;
+use tokio::sync::mpsc;
+
+use crate::loader::{Job, Loaded};
+
+/// Digits of a digest shown to people: as many as the names of ConfigMaps carry.
+const DIGEST_SHOWN: usize = 12;
+
+/// Every DecisionPolicy of the World with its stage machine, and the engine that asks those in force.
+pub(super) struct Policies {
+    engine: Engine,
+    rollouts: BTreeMap<ObjectName, Rollout>,
+    /// Step and reason last logged, so that transitions are logged and nothing else.
+    logged: BTreeMap<ObjectName, (String, String)>,
+    loader: mpsc::Sender<Job>,
+    /// Jobs that the loader's channel had no room for.
+    jobs: Vec<Job>,
+}
+
+impl Policies {
+    pub(super) fn new(loader: mpsc::Sender<Job>) -> Self {
+        Self {
+            engine: Engine::with_runner(Arc::new(Threads::default())),
+            rollouts: BTreeMap::new(),
+            logged: BTreeMap::new(),
+            loader,
+            jobs: Vec::new(),
+        }
+    }
+
+    /// Whoever answers decisions at `now`.
+    pub(super) fn decisions(&mut self, now: Instant) -> &mut dyn Decisions {
+        self.engine.set_now(now);
+        &mut self.engine
+    }
+
+    /// True when no policy is on its way any more.
+    pub(super) fn settled(&self) -> bool {
+        self.rollouts.values().all(Rollout::settled)
+    }
+
+    /// When [`Policies::tick`] is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.rollouts.values().filter_map(Rollout::next_deadline).min()
+    }
+
+    /// Takes over the World's policies and modules; true when what is in force changed.
+    pub(super) fn follow(&mut self, now: Instant, world: &World) -> bool {
+        let mut outputs = Vec::new();
+        let gone: Vec<ObjectName> =
+            self.rollouts.keys().filter(|name| !world.policies().contains_key(*name)).cloned().collect();
+        for name in gone {
+            if let Some(mut rollout) = self.rollouts.remove(&name) {
+                rollout.handle(now, Input::Removed, &mut outputs);
+                self.logged.remove(&name);
+                tracing::info!(policy = %name, "policy removed");
+            }
+        }
+        for policy in world.policies().values() {
+            let rollout = match self.rollouts.get_mut(&policy.name) {
+                Some(rollout) => {
+                    let spec = rollout.spec();
+                    if (&spec.config_map, &spec.module_key) != (&policy.config_map, &policy.module_key) {
+                        // A spec that points at another module must not be loaded with the old one's bytes.
+                        rollout.handle(now, Input::Module(Module::NoConfigMap), &mut outputs);
+                    }
+                    rollout.handle(now, Input::Spec(policy.clone()), &mut outputs);
+                    rollout
+                }
+                None => {
+                    let rollout = Rollout::new(policy.clone(), &mut outputs);
+                    self.rollouts.entry(policy.name.clone()).or_insert(rollout)
+                }
+            };
+            rollout.handle(now, Input::Module(module(world, policy)), &mut outputs);
+        }
+        self.execute(outputs, None)
+    }
+
+    /// Takes a loaded version; true when what is in force changed.
+    pub(super) fn take_loaded(&mut self, now: Instant, loaded: Loaded) -> bool {
+        let Loaded { policy, load, result } = loaded;
+        let Some(rollout) = self.rollouts.get_mut(&policy) else { return false };
+        let mut outputs = Vec::new();
+        let (guest, outcome) = match result {
+            Ok(guest) => (Some(guest), Ok(())),
+            Err(error) => {
+                let failure = LoadFailure {
+                    stage: stage(error.stage),
+                    reason: error.category(),
+                    message: error.message.clone(),
+                    transient: error.transient(),
+                };
+                (None, Err(failure))
+            }
+        };
+        rollout.handle(now, Input::Finished(load, outcome), &mut outputs);
+        self.execute(outputs, guest.map(|guest| (load, guest)))
+    }
+
+    /// Tries again what failed by the machine's own fault.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let mut outputs = Vec::new();
+        for rollout in self.rollouts.values_mut() {
+            rollout.handle(now, Input::Tick, &mut outputs);
+        }
+        self.execute(outputs, None);
+        self.offer_jobs();
+    }
+
+    /// Does what the stage machines ask for. True when what is in force changed.
+    fn execute(&mut self, outputs: Vec<Output>, mut loaded: Option<(LoadId, Arc<dyn Guest>)>) -> bool {
+        let mut changed = false;
+        for output in outputs {
+            match output {
+                Output::Load { load, policy, module } => self.jobs.push(Job { policy, load, module }),
+                Output::Cancel(_) => {}
+                Output::Swap { load, policy } => {
+                    let Some((_, guest)) = loaded.take_if(|(id, _)| *id == load) else { continue };
+                    changed |= self.swap(load, &policy, guest);
+                }
+                Output::Update(policy) => {
+                    self.engine.update_spec(policy);
+                    changed = true;
+                }
+                Output::Unavailable(policy) => {
+                    self.engine.set_unavailable(policy);
+                    changed = true;
+                }
+                Output::Drop(name) => {
+                    self.jobs.retain(|job| job.policy.name != name);
+                    self.engine.remove(&name);
+                    changed = true;
+                }
+            }
+        }
+        self.offer_jobs();
+        self.log_steps();
+        changed
+    }
+
+    fn swap(&mut self, load: LoadId, policy: &Arc<DecisionPolicy>, guest: Arc<dyn Guest>) -> bool {
+        match self.engine.set(policy.clone(), guest) {
+            Ok(()) => true,
+            Err(error) => {
+                let mut outputs = Vec::new();
+                if let Some(rollout) = self.rollouts.get_mut(&policy.name) {
+                    let failed = Input::SwapFailed(load, error.category(), error.to_string());
+                    rollout.handle(Instant::now(), failed, &mut outputs);
+                }
+                self.execute(outputs, None)
+            }
+        }
+    }
+
+    fn offer_jobs(&mut self) {
+        while let Some(job) = self.jobs.pop() {
+            if let Err(mpsc::error::TrySendError::Full(job)) = self.loader.try_send(job) {
+                self.jobs.push(job);
+                return;
+            }
+        }
+    }
+
+    fn log_steps(&mut self) {
+        for (name, rollout) in &self.rollouts {
+            let status = rollout.status(None);
+            let now = (status.step.to_owned(), format!("{}{}", status.reason, status.message));
+            if self.logged.get(name) == Some(&now) {
+                continue;
+            }
+            self.logged.insert(name.clone(), now);
+            let active = status.active.as_deref().unwrap_or("none");
+            let stage = status.stage.map(|stage| format!("{stage:?}")).unwrap_or_default();
+            if status.reason.is_empty() {
+                tracing::info!(policy = %name, step = status.step, active, "policy");
+            } else {
+                tracing::warn!(
+                    policy = %name, step = status.step, stage, reason = status.reason, active,
+                    "policy refused: {}", status.message
+                );
+            }
+        }
+    }
+
+    /// Logs what plugins logged.
+    pub(super) fn log_events(&mut self) {
+        for entry in self.engine.take_log() {
+            let text = entry.text.escape_debug();
+            match entry.level {
+                "error" | "warn" => tracing::warn!(policy = %entry.policy, level = entry.level, "plugin: {text}"),
+                "info" => tracing::info!(policy = %entry.policy, "plugin: {text}"),
+                _ => tracing::debug!(policy = %entry.policy, "plugin: {text}"),
+            }
+        }
+    }
+
+    /// The policies as `bellhop status` shows them.
+    pub(super) fn rows(&self) -> Vec<PolicyRow> {
+        self.rollouts
+            .iter()
+            .map(|(name, rollout)| {
+                let status = rollout.status(self.engine.counters(name));
+                PolicyRow {
+                    name: name.to_string(),
+                    hook: status.hook.to_string(),
+                    active: status.active.as_deref().map(shown),
+                    candidate: status.candidate.as_deref().map(shown),
+                    step: status.step.into(),
+                    stage: status.stage.map(|stage| format!("{stage:?}")),
+                    reason: Some(status.reason.to_owned()).filter(|reason| !reason.is_empty()),
+                    message: Some(status.message).filter(|message| !message.is_empty()),
+                    calls: status.counters.calls,
+                    memo_hits: status.counters.memo_hits,
+                    failures: status.counters.failures.values().sum(),
+                    failures_by_category: status
+                        .counters
+                        .failures
+                        .iter()
+                        .map(|(category, count)| ((*category).to_owned(), *count))
+                        .collect(),
+                    fuel_max: status.counters.fuel_max,
+                }
+            })
+            .collect()
+    }
+
+    /// What is wrong with policies.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (name, rollout) in &self.rollouts {
+            let object = ObjectRef::cluster("DecisionPolicy", name.clone());
+            let status = rollout.status(None);
+            if !status.reason.is_empty() {
+                let field = status.stage.map(|stage| format!("stage {stage:?}")).unwrap_or_default();
+                problems.push(Problem::new(object.clone(), status.reason, field, "", status.message));
+            }
+            let Some(counters) = self.engine.counters(name) else { continue };
+            let failed: BTreeSet<String> = counters
+                .failures
+                .iter()
+                .map(|(category, count)| format!("{category} {count} times"))
+                .collect();
+            if !failed.is_empty() {
+                let text = failed.into_iter().collect::<Vec<_>>().join(", ");
+                let calls = counters.calls;
+                let message = format!("calls failed since the start: {text} of {calls}; spec.failurePolicy decided");
+                problems.push(Problem::new(object, "CallsFailed", "", "", message));
+            }
+        }
+        problems
+    }
+}
+
+/// What a policy's `spec.plugin` leads to.
+fn module(world: &World, policy: &DecisionPolicy) -> Module {
+    match world.modules().get(&policy.config_map) {
+        None => Module::NoConfigMap,
+        Some(source) => match source.data.get(&policy.module_key) {
+            None => Module::NoKey,
+            Some(bytes) => Module::Present(bytes.clone()),
+        },
+    }
+}
+
+/// The sandbox's stage in the rollout's words.
+fn stage(stage: bellhop_sandbox::Stage) -> Stage {
+    match stage {
+        bellhop_sandbox::Stage::Verified => Stage::Verified,
+        bellhop_sandbox::Stage::Checked => Stage::Checked,
+        bellhop_sandbox::Stage::Compiled => Stage::Compiled,
+        bellhop_sandbox::Stage::Configured => Stage::Configured,
+        bellhop_sandbox::Stage::SelfTested => Stage::SelfTested,
+    }
+}
+
+fn shown(digest: &str) -> String {
+    digest.chars().take(DIGEST_SHOWN).collect()
+}
+
+/// Calls of one batch on the sandbox's worker threads.
+#[derive(Default)]
+struct Threads(Workers);
+
+impl Runner for Threads {
+    fn run(&self, count: usize, job: &(dyn Fn(usize) + Sync)) {
+        let indices: Vec<usize> = (0..count).collect();
+        self.0.run(&indices, |index| job(*index));
+    }
+}
