@@ -55,6 +55,15 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             build_plugins(&mut session, &artefacts)?;
             Ok(ExitCode::SUCCESS)
         }
+        ["fixtures"] => {
+            Session::new()?.run(Command::new(cargo()).args([
+                "run",
+                "--locked",
+                "-p",
+                "bellhop-test-guests",
+            ]))?;
+            Ok(ExitCode::SUCCESS)
+        }
         ["crds"] => {
             let crds = ["run", "--locked", "-p", "bellhop", "--", "crds", "--dir", "crds"];
             Session::new()?.run(Command::new(cargo()).args(crds))?;
@@ -118,4 +127,28 @@ fn gaps() -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_does_not_exist_is_answered_with_those_that_do() {
+        let error = run(&["tset".to_owned()]).expect_err("there is no such command");
+        assert!(error.to_string().starts_with("no command \"tset\""), "{error}");
+        assert!(error.to_string().contains("cargo run -p xtask -- COMMAND"), "{error}");
+    }
+
+    #[test]
+    fn every_target_of_the_makefile_that_calls_this_tool_calls_a_command_of_it() {
+        let makefile = include_str!("../../Makefile");
+        let called = makefile.lines().filter_map(|line| line.strip_prefix("\t@$(XTASK) "));
+        for command in called.filter_map(|call| call.split(' ').next()) {
+            assert!(
+                USAGE.lines().any(|line| line.split_whitespace().next() == Some(command)),
+                "the Makefile calls {command}, which the usage does not list"
+            );
+        }
+    }
 }
