@@ -1,16 +1,21 @@
 //! The `lab` program's arguments, one function for each subcommand.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
+use crate::bellhop::Programs;
+use crate::demo::{self, Inputs};
 use crate::http::{self, Url};
 use crate::lab::{Lab, RUN_ROOT, require_root};
 use crate::load::{self, Load};
 use crate::netns::Namespace;
+use crate::transcript::Failed;
 
 /// A network of namespaces with FRR routers, nodes and a client, in which Bellhop is shown and tested.
 #[derive(Debug, Parser)]
@@ -34,6 +39,10 @@ enum Subcommands {
     Serve(Serve),
     /// Ask a URL once and print the answer.
     Get(Get),
+    /// Run the main job in eight checked steps, in a lab of its own that is removed afterwards.
+    Demo(DemoArguments),
+    /// Remove what `demo --keep` left; nothing where nothing is.
+    DemoDown(Which),
     /// Make requests, each over a new connection, and print a report as JSON.
     Load(LoadArguments),
 }
@@ -43,6 +52,24 @@ struct Which {
     /// First part of all names of the lab; labs of different prefixes stand side by side.
     #[arg(long, default_value = "demo")]
     prefix: String,
+}
+
+#[derive(Debug, Args)]
+struct DemoArguments {
+    #[command(flatten)]
+    which: Which,
+    /// Leave the lab up and print how to look around in it.
+    #[arg(long)]
+    keep: bool,
+    /// The `bellhop` program.
+    #[arg(long, value_name = "PATH")]
+    bellhop: PathBuf,
+    /// The `bellhop-compiler` program.
+    #[arg(long, value_name = "PATH")]
+    compiler: PathBuf,
+    /// Folder of the shipped policies as modules.
+    #[arg(long, value_name = "DIR")]
+    plugins: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -107,7 +134,10 @@ impl Arguments {
                     lab.prefix()
                 );
             }
-            Subcommands::Down(which) => Lab::named(&which.prefix, tool)?.down()?,
+            Subcommands::Demo(arguments) => return run_demo(arguments, &tool),
+            Subcommands::Down(which) | Subcommands::DemoDown(which) => {
+                Lab::named(&which.prefix, tool)?.down()?
+            }
             Subcommands::Status => status(&tool)?,
             Subcommands::Exec(exec) => return exec_in(&exec, &tool),
             Subcommands::Serve(serve) => http::serve(&serve.name, serve.port)?,
@@ -123,6 +153,45 @@ impl Arguments {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The demo, on a thread beside the one that waits for Ctrl-C: however it ends, the lab is removed.
+fn run_demo(arguments: DemoArguments, tool: &std::path::Path) -> Result<ExitCode> {
+    require_root()?;
+    let lab = Lab::named(&arguments.which.prefix, tool)?;
+    let programs =
+        Programs { bellhop: arguments.bellhop, compiler: arguments.compiler, plugins: arguments.plugins };
+    let inputs = Inputs::new(programs);
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let working = lab.clone();
+    std::thread::spawn(move || {
+        // Nobody listens any more once an interruption has begun to remove the lab.
+        let _ = ended.send(demo::run(&working, inputs, arguments.keep));
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let verdict = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            verdict = end => anyhow::Ok(Some(verdict)),
+            _ = interrupt.recv() => Ok(None),
+            _ = terminate.recv() => Ok(None),
+        }
+    })?;
+    match verdict {
+        Some(Ok(Ok(()))) => Ok(ExitCode::SUCCESS),
+        // A failed check stands in the transcript already.
+        Some(Ok(Err(error))) if error.is::<Failed>() => Ok(ExitCode::FAILURE),
+        Some(Ok(Err(error))) => Err(error),
+        Some(Err(_)) => {
+            lab.down()?;
+            bail!("the demo panicked; the lab is removed")
+        }
+        None => {
+            lab.down()?;
+            bail!("interrupted; the lab is removed")
+        }
     }
 }
 
@@ -168,7 +237,7 @@ fn exec_in(exec: &Exec, tool: &std::path::Path) -> Result<ExitCode> {
             .collect::<Vec<_>>()
             .join(", ")
     );
-    let [program, arguments @ ..] = exec.command.as_slice() else { anyhow::bail!("no command") };
+    let [program, arguments @ ..] = exec.command.as_slice() else { bail!("no command") };
     let status = member.command(program).args(arguments).status().context("cannot start ip netns exec")?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

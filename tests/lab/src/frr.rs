@@ -97,6 +97,15 @@ impl Frr {
         serde_json::from_str(&text).with_context(|| format!("unexpected answer to `{line}`: {text}"))
     }
 
+    /// Everything that bgpd logged since it started.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn bgpd_log(&self) -> Result<String> {
+        let path = self.folder.join("bgpd.log");
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
     /// Talks to a daemon's vty socket as vtysh does: the command and a zero byte there; the answer, three zero bytes
     /// and a status byte back (`lib/vty.c`, `vtysh_read`).
     fn ask(&self, daemon: &str, line: &str) -> Result<String> {

@@ -10,7 +10,6 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::output_of;
 use crate::frr::Frr;
-use crate::http;
 use crate::netns::Namespace;
 use crate::plan::{HTTP_PORT, Node, Router};
 use crate::wait::wait_for;
@@ -291,7 +290,7 @@ address add {ipv6}/64 dev client nodad
         prefixes
     }
 
-    /// Asks a URL once from inside a namespace, see [`http::get`].
+    /// Asks a URL once from inside a namespace, see [`crate::http::get`].
     ///
     /// # Errors
     /// When the request fails.

@@ -10,15 +10,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bellhop;
 pub mod cli;
 pub mod command;
+pub mod demo;
 pub mod frr;
 pub mod http;
 pub mod lab;
 pub mod load;
+pub mod manifests;
 pub mod netns;
 pub mod observe;
 pub mod plan;
+pub mod report;
 pub mod transcript;
 pub mod wait;
 

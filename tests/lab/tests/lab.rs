@@ -1,5 +1,7 @@
 //! The lab without Bellhop: that it stands, shows what is there, and leaves nothing behind. Needs root and FRR.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use std::time::Duration;
 
 use bellhop_lab::command::output_of;

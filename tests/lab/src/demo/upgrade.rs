@@ -1,0 +1,107 @@
+//! Step 5: a new version of a plugin.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use super::plugins::{Packed, ROUTE_POLICY};
+use super::{API, DEADLINE, Demo, WEB, addresses_of};
+use crate::observe::bgp::Neighbor;
+use crate::plan::{Node, Router};
+
+/// Template of the new version's DecisionPolicy.
+const NEXT_TEMPLATE: &str = "peer-attributes-next";
+/// The community that the new version adds.
+const NEW_COMMUNITY: &str = "64500:2026";
+
+impl Demo {
+    /// Step 5: the attributes change by UPDATE: nothing is withdrawn, no session ends.
+    ///
+    /// # Errors
+    /// With the check that failed.
+    pub fn a_new_plugin_version_is_an_update(&mut self) -> Result<()> {
+        self.transcript
+            .step(5, "A new plugin version changes attributes: an UPDATE, no withdrawal, no new session");
+        let addresses = addresses_of(&[WEB, API]);
+        let before = self.sessions()?;
+        let marks = self.watch_updates()?;
+        let recordings = self.record("upgrade")?;
+
+        let module = self.inputs.guests.join("good-route.wasm");
+        let packed = Packed::module(ROUTE_POLICY, &module)?;
+        self.transcript.act(format_args!(
+            "ConfigMap {}, and DecisionPolicy {ROUTE_POLICY} pointing at it",
+            packed.config_map
+        ));
+        self.install(ROUTE_POLICY, NEXT_TEMPLATE, &packed)?;
+        for node in Node::ALL {
+            self.wait_for_paths_of(
+                &format!("all routes of {} carry {NEW_COMMUNITY}", node.name()),
+                &addresses,
+                node,
+                |path| {
+                    path.is_some_and(|path| {
+                        path.communities.iter().any(|community| community == NEW_COMMUNITY)
+                    })
+                },
+            )?;
+        }
+        self.wait_for_next_hops("all next hops are in use", &addresses, &Node::ALL, DEADLINE)?;
+        self.no_route_was_deleted(recordings, &addresses)?;
+        let withdrawals = self.withdrawals_since(&marks)?;
+        self.transcript.that(
+            "no UPDATE withdrew anything",
+            withdrawals.is_empty(),
+            withdrawals.join("; "),
+        )?;
+        let after = self.sessions()?;
+        let identity =
+            |sessions: &BTreeMap<(Router, Node), Neighbor>| -> BTreeMap<(Router, Node), (u64, u64)> {
+                let of = |neighbor: &Neighbor| (neighbor.established_epoch, neighbor.connections_established);
+                sessions.iter().map(|(key, neighbor)| (*key, of(neighbor))).collect()
+            };
+        self.transcript.equal("every session is the one it was", &identity(&before), &identity(&after))?;
+        let updates: Vec<_> = after
+            .iter()
+            .filter_map(|(key, neighbor)| {
+                let before = before.get(key)?.message_stats.updates_recv;
+                Some((key.0.name(), key.1.name(), neighbor.message_stats.updates_recv - before))
+            })
+            .collect();
+        let silent: Vec<_> = updates.iter().filter(|(_, _, count)| *count == 0).collect();
+        self.transcript.that(
+            "every session carried an UPDATE",
+            silent.is_empty(),
+            format_args!("none: {silent:?}"),
+        )?;
+        self.good_route_policy = self.manifests.read(&Packed::policy_file(ROUTE_POLICY))?;
+        Ok(())
+    }
+
+    /// Lets both routers log every UPDATE, and returns the lengths of their logs.
+    fn watch_updates(&self) -> Result<BTreeMap<Router, usize>> {
+        let mut marks = BTreeMap::new();
+        for router in Router::ALL {
+            let frr = self.lab.frr(router);
+            frr.bgpd("debug bgp updates in")?;
+            marks.insert(router, frr.bgpd_log()?.len());
+        }
+        Ok(marks)
+    }
+
+    /// The withdrawals that the routers logged since.
+    fn withdrawals_since(&self, marks: &BTreeMap<Router, usize>) -> Result<Vec<String>> {
+        let mut withdrawals = Vec::new();
+        for (router, mark) in marks {
+            let frr = self.lab.frr(*router);
+            let log = frr.bgpd_log()?;
+            let lines = log.get(*mark..).unwrap_or_default().lines();
+            withdrawals.extend(
+                lines
+                    .filter(|line| line.contains("withdrawn"))
+                    .map(|line| format!("{}: {line}", router.name())),
+            );
+        }
+        Ok(withdrawals)
+    }
+}
