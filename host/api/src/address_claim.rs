@@ -1,5 +1,7 @@
 //! AddressClaim: an address in use, or reserved.
 
+use std::net::IpAddr;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,15 @@ pub struct AddressClaimSpec {
     /// How the address was chosen, where a policy chose it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decided_by: Option<ClaimDecidedBy>,
+}
+
+/// Name of the claim of an address: `203.0.113.7`, `2001-0db8-0000-0000-0000-0000-0000-0007`. Every address has exactly
+/// one, and every one is an RFC 1123 subdomain.
+pub fn claim_name(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => v6.segments().map(|segment| format!("{segment:04x}")).join("-"),
+    }
 }
 
 /// A Service that holds an address.
@@ -119,4 +130,15 @@ pub struct AddressClaimStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_named_after_its_address_in_full() {
+        assert_eq!(claim_name("203.0.113.7".parse().unwrap()), "203.0.113.7");
+        assert_eq!(claim_name("2001:db8::7".parse().unwrap()), "2001-0db8-0000-0000-0000-0000-0000-0007");
+    }
 }

@@ -1,7 +1,7 @@
 //! Annotations and labels with a meaning on Services and Nodes: Bellhop's own, and those of other load balancers that
 //! ask for the same thing, so that manifests written for them keep working while and after they are moved.
 
-/// Addresses that a Service asks for: up to one per family, separated by commas.
+/// Addresses that a Service asks for, separated by commas; at most eight.
 pub const ADDRESSES: &str = "bellhop.dev/addresses";
 
 /// Name of the AddressPool that a Service wants its addresses from.

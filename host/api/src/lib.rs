@@ -30,6 +30,7 @@ mod speaker_config;
 
 pub use address_claim::{
     AddressClaim, AddressClaimSpec, AddressClaimStatus, ClaimDecidedBy, ClaimHolder, ClaimPort, PortProtocol,
+    claim_name,
 };
 pub use address_pool::{AddressPool, AddressPoolSpec, AddressPoolStatus};
 pub use advertisement::{Advertisement, AdvertisementSpec, AdvertisementStatus, Attributes};

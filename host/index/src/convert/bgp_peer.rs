@@ -1,0 +1,130 @@
+//! BGPPeer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellhop_api::{BGPPeerSpec, IpFamily, Reason};
+use bellhop_core::Family;
+use bellhop_core::objects::BgpPeer;
+
+use super::metadata::Metadata;
+use super::{fields, selector};
+use crate::report::Report;
+
+/// AS_TRANS (RFC 6793 §9), a placeholder that no one may have.
+const AS_TRANS: u32 = 23456;
+
+/// The hold time is a 16-bit number of seconds (RFC 4271 §4.2).
+const HOLD_TIME_MAX: Duration = Duration::from_secs(65535);
+
+/// The restart time is a 12-bit number of seconds (RFC 4724 §3).
+const RESTART_TIME_MAX: Duration = Duration::from_secs(4095);
+
+/// Longest shutdown communication in octets (RFC 9003 §2).
+const SHUTDOWN_TEXT_MAX: usize = 255;
+
+pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Report) -> Option<Arc<BgpPeer>> {
+    let address = fields::address(&spec.peer_address, "spec.peerAddress", report);
+    check_asn(spec.peer_asn, "spec.peerASN", report);
+    if let Some(asn) = spec.local_asn {
+        check_asn(asn, "spec.localASN", report);
+    }
+    let source_address =
+        spec.source_address.as_deref().and_then(|text| fields::address(text, "spec.sourceAddress", report));
+    if let (Some(peer), Some(source)) = (address, source_address)
+        && peer.is_ipv4() != source.is_ipv4()
+    {
+        let message = format!("must be of the family of spec.peerAddress ({})", Family::of(peer));
+        report.wrong(Reason::ConflictingFields, "spec.sourceAddress", source.to_string(), message);
+    }
+    let second = Duration::from_secs(1);
+    let hold_time =
+        fields::duration(&spec.hold_time, "spec.holdTime", Duration::ZERO..=HOLD_TIME_MAX, report)?;
+    if hold_time > Duration::ZERO && hold_time < Duration::from_secs(3) {
+        let message = "must be 0s or from 3s to 65535s (RFC 4271 §4.2)";
+        report.wrong(Reason::InvalidDuration, "spec.holdTime", &spec.hold_time, message);
+    }
+    let keepalive_time = match &spec.keepalive_time {
+        Some(text) => fields::duration(text, "spec.keepaliveTime", second..=HOLD_TIME_MAX, report),
+        None => None,
+    };
+    if keepalive_time.is_some_and(|keepalive| hold_time > Duration::ZERO && keepalive >= hold_time) {
+        let message =
+            format!("must be shorter than spec.holdTime ({}), by custom a third of it", spec.hold_time);
+        report.wrong(
+            Reason::ConflictingFields,
+            "spec.keepaliveTime",
+            spec.keepalive_time.as_deref().unwrap_or_default(),
+            message,
+        );
+    }
+    let graceful_restart = &spec.graceful_restart;
+    let field = "spec.gracefulRestart.restartTime";
+    let restart_time =
+        fields::duration(&graceful_restart.restart_time, field, second..=RESTART_TIME_MAX, report);
+    for (time, field, text) in [
+        (Some(hold_time), "spec.holdTime", &spec.hold_time),
+        (restart_time, field, &graceful_restart.restart_time),
+    ] {
+        if time.is_some_and(|time| time.subsec_nanos() != 0) {
+            report.wrong(Reason::InvalidDuration, field, text, "must be whole seconds, as BGP sends it");
+        }
+    }
+    let connect_retry_time =
+        fields::duration(&spec.connect_retry_time, "spec.connectRetryTime", second..=HOLD_TIME_MAX, report);
+    let mut next_hop = |text: Option<&String>, field: &str, family: Family| {
+        let address = fields::address(text?, field, report)?;
+        if Family::of(address) != family {
+            report.wrong(
+                Reason::InvalidAddress,
+                field,
+                address.to_string(),
+                format!("must be an {family} address"),
+            );
+        }
+        Some(address)
+    };
+    let hops = spec.next_hop.clone().unwrap_or_default();
+    let next_hop_v4 = next_hop(hops.ipv4.as_ref(), "spec.nextHop.ipv4", Family::Ipv4);
+    let next_hop_v6 = next_hop(hops.ipv6.as_ref(), "spec.nextHop.ipv6", Family::Ipv6);
+    if let Some(text) = spec.shutdown_text.as_deref().filter(|text| text.len() > SHUTDOWN_TEXT_MAX) {
+        let message = format!("has {} octets of UTF-8 and may have at most {SHUTDOWN_TEXT_MAX}", text.len());
+        report.wrong(Reason::TooLarge, "spec.shutdownText", text, message);
+    }
+    Some(Arc::new(BgpPeer {
+        name: metadata.name,
+        labels: metadata.labels,
+        address: address?,
+        port: spec.peer_port,
+        asn: spec.peer_asn,
+        local_asn: spec.local_asn,
+        source_address,
+        node_selector: selector::optional(spec.node_selector.as_ref(), "spec.nodeSelector", report)
+            .unwrap_or_default(),
+        hold_time,
+        keepalive_time,
+        connect_retry_time: connect_retry_time?,
+        ebgp_multihop: spec.ebgp_multi_hop,
+        passive: spec.passive,
+        families: spec
+            .families
+            .iter()
+            .map(|family| match family {
+                IpFamily::IPv4 => Family::Ipv4,
+                IpFamily::IPv6 => Family::Ipv6,
+            })
+            .collect(),
+        next_hop_v4,
+        next_hop_v6,
+        graceful_restart: restart_time.filter(|_| graceful_restart.enabled),
+        shutdown_text: spec.shutdown_text.as_deref().map(Into::into),
+    }))
+}
+
+/// AS numbers that no speaker may have: AS_TRANS, and the last ones of 16 and 32 bits (RFC 7300).
+pub(crate) fn check_asn(asn: u32, field: &str, report: &mut Report) {
+    if matches!(asn, AS_TRANS | 65535 | 0 | u32::MAX) {
+        let message = "is reserved (RFC 6793, RFC 7300, RFC 7607); private ones are 64512 to 65534 and 4200000000 to 4294967294";
+        report.wrong(Reason::InvalidASN, field, asn.to_string(), message);
+    }
+}
