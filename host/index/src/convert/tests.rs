@@ -422,8 +422,8 @@ fn a_claim_is_named_after_its_address() {
 
 #[test]
 fn a_kind_that_resembles_one_of_ours_is_named_and_a_foreign_one_is_passed_over() {
-    let identify = |yaml: &str| {
-        super::identify(&crate::document::parse(yaml.as_bytes(), 0, false).unwrap(), &Options::default())
+    let identified = |yaml: &str| {
+        identify(&crate::document::parse(yaml.as_bytes(), 0, false).unwrap(), &Options::default())
     };
     for (yaml, part) in [
         (
@@ -441,17 +441,17 @@ fn a_kind_that_resembles_one_of_ours_is_named_and_a_foreign_one_is_passed_over()
         ("{apiVersion: v1, kind: Service, metadata: {name: x, namespace: a.b}}", "must be a namespace"),
         ("[1, 2]", "must be a Kubernetes object"),
     ] {
-        match identify(yaml) {
+        match identified(yaml) {
             Identity::Nothing { message, .. } => assert!(message.contains(part), "{yaml}: {message}"),
             other => panic!("{yaml}: {other:?}"),
         }
     }
     assert!(matches!(
-        identify("{apiVersion: apps/v1, kind: Deployment, metadata: {name: x}}"),
+        identified("{apiVersion: apps/v1, kind: Deployment, metadata: {name: x}}"),
         Identity::Foreign(_)
     ));
     assert!(matches!(
-        identify("{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {}}"),
+        identified("{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {}}"),
         Identity::Foreign(_)
     ));
 }
