@@ -15,7 +15,9 @@ pub fn question(object: &str) -> Result<Question, String> {
         ["service" | "svc" | "services", namespace, name] if !namespace.is_empty() && !name.is_empty() => {
             Ok(Question::ExplainService { namespace: (*namespace).into(), name: (*name).into() })
         }
-        _ => Err(format!("cannot explain \"{object}\": it is to be service/NAMESPACE/NAME, as service/web/shop")),
+        _ => Err(format!(
+            "cannot explain \"{object}\": it is to be service/NAMESPACE/NAME, as service/web/shop"
+        )),
     }
 }
 
@@ -58,11 +60,16 @@ pub fn table(explanation: &ServiceExplanation) -> String {
             text += &format!("  not announced: {}: {}\n", obstacle.reason, obstacle.message);
         }
         for peer in &address.peers {
-            let by = peer.advertisement.as_ref().map(|name| format!(" (Advertisement {name})")).unwrap_or_default();
+            let by = peer
+                .advertisement
+                .as_ref()
+                .map(|name| format!(" (Advertisement {name})"))
+                .unwrap_or_default();
             match (&peer.attributes, &peer.why_not) {
                 (Some(sent), None) => text += &format!("  {}{by}: {}\n", peer.peer, attributes(sent)),
                 (Some(sent), Some(why)) => {
-                    text += &format!("  {}{by}: {} until it is withdrawn: {why}\n", peer.peer, attributes(sent));
+                    text +=
+                        &format!("  {}{by}: {} until it is withdrawn: {why}\n", peer.peer, attributes(sent));
                 }
                 (None, why) => {
                     let why = why.as_deref().unwrap_or("see above");

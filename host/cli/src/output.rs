@@ -38,7 +38,7 @@ pub fn columns(heading: &[&str], rows: Vec<Vec<String>>, nothing: &str) -> Strin
         return format!("{nothing}\n");
     }
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(heading.iter().copied());
+    table.load_style(comfy_table::presets::NOTHING).set_header(heading.iter().copied());
     for row in rows {
         table.add_row(row.into_iter().map(|cell| if cell.is_empty() { "-".into() } else { cell }));
     }

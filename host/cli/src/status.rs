@@ -8,7 +8,9 @@ use crate::output::columns;
 pub fn table(status: &Status) -> String {
     let phase = match status.phase {
         Phase::Reading => "reading manifests",
-        Phase::LoadingPolicies => "loading policies; nothing is announced before each is active or has failed",
+        Phase::LoadingPolicies => {
+            "loading policies; nothing is announced before each is active or has failed"
+        }
         Phase::Binding => "binding addresses before the first announcement",
         Phase::Ready => "ready",
     };
