@@ -204,6 +204,12 @@ impl State {
     }
 }
 
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One neighbour. See the [crate] for how it is driven.
 #[derive(Debug)]
 pub struct Peer {

@@ -1,0 +1,188 @@
+//! TCP sockets as BGP needs them: dialling with source address, hop limit and deadline, and listening beside others.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Connections that wait to be accepted; peers dial once each, so that a full queue means an attack.
+const BACKLOG: i32 = 64;
+/// Class Selector 6, network control (RFC 4594 §3.1): routing protocols get through when links are full.
+const NETWORK_CONTROL: u32 = 0xC0;
+
+/// How to dial.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DialOptions {
+    /// The address to come from; the kernel's choice where there is none.
+    pub source: Option<IpAddr>,
+    /// IPv4 TTL or IPv6 hop limit of what is sent; the kernel's default where there is none.
+    pub hop_limit: Option<u8>,
+    /// How long to wait for an answer.
+    pub timeout: Duration,
+}
+
+/// Opens a connection. The error names what was tried.
+pub async fn dial(remote: SocketAddr, options: &DialOptions) -> io::Result<TcpStream> {
+    let attempt = async {
+        let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(hops) = options.hop_limit {
+            set_hop_limit(SockRef::from(&socket), remote.ip(), hops)?;
+        }
+        if let Some(source) = options.source {
+            socket.bind(SocketAddr::new(source, 0)).map_err(|error| {
+                io::Error::new(error.kind(), format!("source address {source} cannot be used: {error}"))
+            })?;
+        }
+        let stream = socket.connect(remote).await?;
+        prepare(&stream, options.hop_limit)?;
+        Ok::<_, io::Error>(stream)
+    };
+    match tokio::time::timeout(options.timeout, attempt).await {
+        Ok(result) => result.map_err(|error| io::Error::new(error.kind(), format!("connecting to {remote}: {error}"))),
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("connecting to {remote}: no answer within {:?}", options.timeout),
+        )),
+    }
+}
+
+/// Sets a stream up for small messages that must not wait, marked as network control.
+pub fn prepare(stream: &TcpStream, hop_limit: Option<u8>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let remote = stream.peer_addr()?.ip();
+    let socket = SockRef::from(stream);
+    match remote {
+        IpAddr::V4(_) => socket.set_tos_v4(NETWORK_CONTROL)?,
+        IpAddr::V6(_) => socket.set_tclass_v6(NETWORK_CONTROL)?,
+    }
+    hop_limit.map_or(Ok(()), |hops| set_hop_limit(socket, remote, hops))
+}
+
+/// Makes the coming close of a stream a reset: what the other side has not read is dropped.
+pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
+/// Listens on an address. An IPv6 listener takes no IPv4, so that both can be had side by side on one port; a listener
+/// of a process that just ended does not stand in the way.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    open().map_err(|error: io::Error| io::Error::new(error.kind(), format!("listening on {address}: {error}")))
+}
+
+fn set_hop_limit(socket: SockRef<'_>, remote: IpAddr, hops: u8) -> io::Result<()> {
+    match remote {
+        IpAddr::V4(_) => socket.set_ttl_v4(u32::from(hops)),
+        IpAddr::V6(_) => socket.set_unicast_hops_v6(u32::from(hops)),
+    }
+}
+
+/// The first global address of the other family on the interface that holds `local`, in the kernel's order.
+///
+/// `None` where `local` is on the loopback interface, as service addresses are bound there and must never become next
+/// hops, and where the interface has no such address.
+pub fn other_family_address(local: IpAddr) -> io::Result<Option<IpAddr>> {
+    let all = interface_addresses()?;
+    let Some((interface, _)) = all.iter().find(|(_, address)| *address == local) else { return Ok(None) };
+    if all.iter().any(|(name, address)| name == interface && address.is_loopback()) {
+        return Ok(None);
+    }
+    let other = all
+        .iter()
+        .filter(|(name, address)| name == interface && address.is_ipv4() != local.is_ipv4())
+        .find(|(_, address)| is_global(*address));
+    Ok(other.map(|(_, address)| *address))
+}
+
+fn is_global(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !address.is_link_local() && !address.is_loopback() && !address.is_unspecified(),
+        IpAddr::V6(address) => !address.is_unicast_link_local() && !address.is_loopback() && !address.is_unspecified(),
+    }
+}
+
+/// Every IP address of this network namespace with the name of its interface (getifaddrs(3)).
+fn interface_addresses() -> io::Result<Vec<(Vec<u8>, IpAddr)>> {
+    let mut head: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: getifaddrs writes a list to `head` or fails; the list is freed below, after its last use.
+    if unsafe { libc::getifaddrs(&raw mut head) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut addresses = Vec::new();
+    let mut next = head;
+    while !next.is_null() {
+        // SAFETY: `next` is a node of the list that getifaddrs made, which is not freed yet.
+        let entry = unsafe { &*next };
+        next = entry.ifa_next;
+        if entry.ifa_addr.is_null() {
+            continue;
+        }
+        // SAFETY: ifa_addr is not null and points to a socket address whose family tells its type.
+        let address = match i32::from(unsafe { (*entry.ifa_addr).sa_family }) {
+            libc::AF_INET => {
+                // SAFETY: of family AF_INET, so a sockaddr_in.
+                let inet = unsafe { std::ptr::read_unaligned(entry.ifa_addr.cast::<libc::sockaddr_in>()) };
+                IpAddr::V4(Ipv4Addr::from(u32::from_be(inet.sin_addr.s_addr)))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: of family AF_INET6, so a sockaddr_in6.
+                let inet = unsafe { std::ptr::read_unaligned(entry.ifa_addr.cast::<libc::sockaddr_in6>()) };
+                IpAddr::V6(Ipv6Addr::from(inet.sin6_addr.s6_addr))
+            }
+            _ => continue,
+        };
+        // SAFETY: ifa_name is a C string of the same list.
+        let name = unsafe { std::ffi::CStr::from_ptr(entry.ifa_name) };
+        addresses.push((name.to_bytes().to_vec(), address));
+    }
+    // SAFETY: `head` comes from getifaddrs and nothing refers to the list any more.
+    unsafe { libc::freeifaddrs(head) };
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> DialOptions {
+        DialOptions { source: Some(Ipv4Addr::LOCALHOST.into()), hop_limit: Some(1), timeout: Duration::from_secs(5) }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_dial_comes_from_the_source_address_with_the_hop_limit() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let stream = dial(listener.local_addr().unwrap(), &options()).await.unwrap();
+        assert_eq!(stream.local_addr().unwrap().ip(), IpAddr::from(Ipv4Addr::LOCALHOST));
+        assert_eq!(SockRef::from(&stream).ttl_v4().unwrap(), 1);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_refused_dial_says_what_was_tried() {
+        let free = listen("127.0.0.1:0".parse().unwrap()).unwrap().local_addr().unwrap();
+        let error = dial(free, &options()).await.unwrap_err();
+        assert!(error.to_string().contains(&free.to_string()), "{error}");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn both_families_listen_on_one_port() {
+        let v4 = listen("0.0.0.0:0".parse().unwrap()).unwrap();
+        let port = v4.local_addr().unwrap().port();
+        listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)).unwrap();
+    }
+
+    #[test]
+    fn a_loopback_address_has_no_partner_for_next_hops() {
+        assert_eq!(other_family_address(Ipv4Addr::LOCALHOST.into()).unwrap(), None);
+    }
+}

@@ -1,0 +1,533 @@
+//! The core task: owns every machine, takes commands and reports, carries out what the machines ask for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bellhop_bgp::{ConnectionId, Event, Input, NextHops, Output, Peer, StopReason};
+use bellhop_core::{ObjectName, RouteAttributes};
+use bellhop_net::tcp::{self, DialOptions};
+use bytes::BytesMut;
+use ipnet::IpNet;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::connection::{self, CHUNK, FAREWELL, Farewell, Key, Link, Report};
+use super::listener::Listeners;
+use super::snapshot::{BgpSnapshot, FamilyRefusal, PeerSnapshot, unix_milliseconds};
+use super::{BgpConfig, Command, PeerConfig, PeerProblem, REPORTS, RouteChange, ShutdownMode};
+
+/// The machine gives a dial up by itself; the socket's own limit only has to be longer.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between attempts to open listeners that failed.
+const LISTEN_RETRY: Duration = Duration::from_secs(5);
+
+/// What the handle may look at beside the task. The lock is held for one event or one look, never over an await.
+#[derive(Default)]
+pub(super) struct Shared {
+    peers: BTreeMap<ObjectName, Session>,
+}
+
+impl Shared {
+    pub(super) fn routes_sent(&self, peer: &ObjectName) -> BTreeMap<IpNet, Arc<RouteAttributes>> {
+        self.peers.get(peer).map(|session| session.machine.routes_sent().into_iter().collect()).unwrap_or_default()
+    }
+}
+
+/// One peer: its machine and its connections.
+struct Session {
+    life: u64,
+    config: PeerConfig,
+    machine: Peer,
+    links: HashMap<ConnectionId, Link>,
+    established_since: Option<u64>,
+    /// The count of UPDATEs when the session began.
+    updates_before: u64,
+    /// Half of the restart time is over: connect although what is wanted is not complete.
+    connect_early_at: Option<Instant>,
+}
+
+/// The state of the task.
+pub(super) struct Core {
+    shared: Arc<Mutex<Shared>>,
+    publisher: watch::Sender<Arc<BgpSnapshot>>,
+    reports: mpsc::Sender<Report>,
+    inbox: Option<mpsc::Receiver<Report>>,
+    tasks: JoinSet<()>,
+    listeners: Listeners,
+    listen_retry: Option<Instant>,
+    lives: u64,
+    names: HashMap<u64, ObjectName>,
+    ready: bool,
+    seeds: RandomState,
+}
+
+impl Core {
+    pub(super) fn new(shared: Arc<Mutex<Shared>>, publisher: watch::Sender<Arc<BgpSnapshot>>) -> Self {
+        let (reports, inbox) = mpsc::channel(REPORTS);
+        Self {
+            shared,
+            publisher,
+            reports,
+            inbox: Some(inbox),
+            tasks: JoinSet::new(),
+            listeners: Listeners::default(),
+            listen_retry: None,
+            lives: 0,
+            names: HashMap::new(),
+            ready: false,
+            seeds: RandomState::new(),
+        }
+    }
+
+    /// Runs until shut down, or until no handle is left.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        // Taken once, here.
+        let Some(mut reports) = self.inbox.take() else { return };
+        let mut done = None;
+        while done.is_none() {
+            let deadline = self.with_shared(|core, shared| core.deadline(shared));
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Shutdown(mode, reply)) => {
+                        self.with_shared(|core, shared| core.stop_all(shared, &mode));
+                        done = Some(Some(reply));
+                    }
+                    Some(command) => self.with_shared(|core, shared| core.command(shared, command)),
+                    None => {
+                        self.with_shared(|core, shared| core.stop_all(shared, &ShutdownMode::Silent));
+                        done = Some(None);
+                    }
+                },
+                Some(report) = reports.recv() => self.with_shared(|core, shared| core.report(shared, report)),
+                () = sleep_until(deadline) => self.with_shared(Self::tick),
+            }
+            self.reap();
+            self.publish();
+        }
+        self.listeners = Listeners::default();
+        // Reports are no longer read: a task that wants to send one must not wait for ever.
+        drop(reports);
+        let tasks = &mut self.tasks;
+        let _ = tokio::time::timeout(2 * FAREWELL, async { while tasks.join_next().await.is_some() {} }).await;
+        if let Some(Some(reply)) = done {
+            // The caller may have gone.
+            let _ = reply.send(());
+        }
+    }
+
+    fn with_shared<T>(&mut self, act: impl FnOnce(&mut Self, &mut Shared) -> T) -> T {
+        let shared = self.shared.clone();
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        act(self, &mut shared)
+    }
+
+    fn reap(&mut self) {
+        while let Some(result) = self.tasks.try_join_next() {
+            if let Err(error) = result
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a BGP connection task panicked");
+            }
+        }
+    }
+
+    fn deadline(&self, shared: &Shared) -> Option<Instant> {
+        let sessions = shared.peers.values();
+        sessions
+            .flat_map(|session| [session.machine.deadline(), session.connect_early_at])
+            .chain([self.listen_retry])
+            .flatten()
+            .min()
+    }
+
+    fn command(&mut self, shared: &mut Shared, command: Command) {
+        match command {
+            Command::Configure(config, reply) => {
+                let problems = self.configure(shared, config);
+                // The caller may have gone.
+                let _ = reply.send(problems);
+            }
+            Command::Routes(changes) => self.routes(shared, changes),
+            Command::Ready => {
+                self.ready = true;
+                for (name, session) in &mut shared.peers {
+                    session.connect_early_at = None;
+                    self.feed(name, session, Input::Ready);
+                    self.pump(session);
+                }
+            }
+            // Handled where the loop ends.
+            Command::Shutdown(..) => {}
+        }
+    }
+
+    fn configure(&mut self, shared: &mut Shared, config: BgpConfig) -> Vec<(ObjectName, PeerProblem)> {
+        let mut problems = Vec::new();
+        let gone: Vec<ObjectName> =
+            shared.peers.keys().filter(|name| !config.peers.contains_key(*name)).cloned().collect();
+        for name in gone {
+            if let Some(mut session) = shared.peers.remove(&name) {
+                self.feed(&name, &mut session, Input::Stop(StopReason::Deconfigured));
+                self.names.remove(&session.life);
+            }
+        }
+        let mut addresses: BTreeMap<IpAddr, ObjectName> = BTreeMap::new();
+        for (name, peer) in &config.peers {
+            if let Some(other) = addresses.get(&peer.peer_address) {
+                let problem = PeerProblem::AddressTaken { address: peer.peer_address, other: other.clone() };
+                problems.push((name.clone(), problem));
+                continue;
+            }
+            addresses.insert(peer.peer_address, name.clone());
+            let result = match shared.peers.get_mut(name) {
+                Some(session) => self.reconfigure(name, session, &config, peer),
+                None => self.add(name, &config, peer).map(|session| {
+                    shared.peers.insert(name.clone(), session);
+                }),
+            };
+            if let Err(problem) = result {
+                problems.push((name.clone(), problem));
+            }
+        }
+        for (name, problem) in &problems {
+            tracing::warn!(peer = %name, %problem, "this peer's configuration cannot be used");
+        }
+        let passive = config.peers.values().any(|peer| peer.passive);
+        self.listeners.apply(config.listen.filter(|_| passive), &self.reports);
+        self.plan_listen_retry();
+        problems
+    }
+
+    fn add(&mut self, name: &ObjectName, config: &BgpConfig, peer: &PeerConfig) -> Result<Session, PeerProblem> {
+        self.lives += 1;
+        let life = self.lives;
+        let machine = Peer::new(machine_config(config, peer), self.seeds.hash_one(life))?;
+        self.names.insert(life, name.clone());
+        let early = peer.graceful_restart.filter(|_| config.restarting && !self.ready);
+        let mut session = Session {
+            life,
+            config: peer.clone(),
+            machine,
+            links: HashMap::new(),
+            established_since: None,
+            updates_before: 0,
+            connect_early_at: early.map(|restart| Instant::now() + restart.restart_time / 2),
+        };
+        self.feed(name, &mut session, Input::Start);
+        if self.ready {
+            self.feed(name, &mut session, Input::Ready);
+        }
+        Ok(session)
+    }
+
+    fn reconfigure(
+        &mut self,
+        name: &ObjectName,
+        session: &mut Session,
+        config: &BgpConfig,
+        peer: &PeerConfig,
+    ) -> Result<(), PeerProblem> {
+        let machine = machine_config(config, peer);
+        machine.check()?;
+        let transport = |peer: &PeerConfig| {
+            (peer.peer_address, peer.peer_port, peer.source_address, peer.ebgp_multihop)
+        };
+        let moved = transport(&session.config) != transport(peer);
+        session.config = peer.clone();
+        if moved {
+            self.feed(name, session, Input::Stop(StopReason::ConfigurationChange));
+        }
+        let mut outputs = Vec::new();
+        let reset = session.machine.reconfigure(Instant::now(), machine, &mut outputs)?;
+        self.carry_out(name, session, outputs);
+        if moved {
+            self.feed(name, session, Input::Start);
+        }
+        if moved || reset {
+            tracing::info!(peer = %name, "reset for its new configuration");
+        }
+        self.pump(session);
+        Ok(())
+    }
+
+    fn routes(&mut self, shared: &mut Shared, changes: Vec<RouteChange>) {
+        let mut touched = BTreeSet::new();
+        for RouteChange { peer, prefix, attributes } in changes {
+            let Some(session) = shared.peers.get_mut(&peer) else {
+                tracing::debug!(%peer, %prefix, "a route for a peer that is not configured");
+                continue;
+            };
+            self.feed(&peer, session, Input::Set { prefix, attributes });
+            touched.insert(peer);
+        }
+        for peer in touched {
+            if let Some(session) = shared.peers.get_mut(&peer) {
+                self.pump(session);
+            }
+        }
+    }
+
+    fn report(&mut self, shared: &mut Shared, report: Report) {
+        let key = match &report {
+            Report::Accepted(..) => {
+                if let Report::Accepted(stream, remote) = report {
+                    self.accepted(shared, stream, remote);
+                }
+                return;
+            }
+            Report::Connected(key, _)
+            | Report::Received(key, _)
+            | Report::Drained(key)
+            | Report::Closed(key)
+            | Report::Failed(key, _) => *key,
+        };
+        let Some(name) = self.names.get(&key.peer).cloned() else { return };
+        let Some(session) = shared.peers.get_mut(&name) else { return };
+        let id = key.connection;
+        match report {
+            Report::Connected(_, local) => {
+                if let Some(link) = session.links.get_mut(&id) {
+                    link.open = true;
+                }
+                self.feed(&name, session, opened(id, local.ip()));
+            }
+            Report::Received(_, data) => self.feed(&name, session, Input::Received { id, data: &data }),
+            Report::Closed(_) => self.feed(&name, session, Input::Closed { id }),
+            Report::Failed(_, error) => self.feed(&name, session, Input::Failed { id, error: &error }),
+            Report::Drained(_) | Report::Accepted(..) => {}
+        }
+        self.pump(session);
+    }
+
+    fn accepted(&mut self, shared: &mut Shared, stream: TcpStream, remote: SocketAddr) {
+        let address = remote.ip();
+        let Some((name, session)) =
+            shared.peers.iter_mut().find(|(_, session)| session.config.peer_address == address)
+        else {
+            tracing::info!(%remote, "a BGP connection from no peer is closed");
+            return;
+        };
+        // Before the peer is ready a NOTIFICATION would end a graceful restart: reset instead.
+        let Some(id) = session.machine.accept() else {
+            if let Err(error) = tcp::reset_on_close(&stream) {
+                tracing::debug!(%error, "resetting an early connection");
+            }
+            return;
+        };
+        let prepared = tcp::prepare(&stream, hop_limit(&session.config)).and_then(|()| stream.local_addr());
+        let local = match prepared {
+            Ok(local) => local,
+            Err(error) => {
+                let error = error.to_string();
+                self.feed(name, session, Input::Failed { id, error: &error });
+                return;
+            }
+        };
+        let key = Key { peer: session.life, connection: id };
+        let (link, ends) = connection::link(key, self.reports.clone(), true);
+        session.links.insert(id, link);
+        self.tasks.spawn(connection::carry(stream, ends));
+        self.feed(name, session, opened(id, local.ip()));
+        self.pump(session);
+    }
+
+    fn tick(&mut self, shared: &mut Shared) {
+        let now = Instant::now();
+        for (name, session) in &mut shared.peers {
+            if session.connect_early_at.is_some_and(|at| at <= now) {
+                session.connect_early_at = None;
+                tracing::warn!(peer = %name, "connecting before the announcements are complete: half of the restart time is over");
+                self.feed(name, session, Input::ConnectEarly);
+            }
+            if session.machine.deadline().is_some_and(|at| at <= now) {
+                self.feed(name, session, Input::Tick);
+            }
+            self.pump(session);
+        }
+        if self.listen_retry.is_some_and(|at| at <= now) {
+            self.listeners.retry(&self.reports);
+            self.plan_listen_retry();
+        }
+    }
+
+    fn plan_listen_retry(&mut self) {
+        self.listen_retry = (!self.listeners.errors().is_empty()).then(|| Instant::now() + LISTEN_RETRY);
+    }
+
+    fn stop_all(&mut self, shared: &mut Shared, mode: &ShutdownMode) {
+        for (name, session) in &mut shared.peers {
+            let reason = match mode {
+                ShutdownMode::Silent => StopReason::Silent,
+                ShutdownMode::Graceful { text } => {
+                    StopReason::Shutdown(session.config.shutdown_text.as_deref().unwrap_or(text).to_owned())
+                }
+            };
+            // What was withdrawn just before must reach the neighbour before the connection ends.
+            self.pump(session);
+            self.feed(name, session, Input::Stop(reason));
+        }
+    }
+
+    fn feed(&mut self, name: &ObjectName, session: &mut Session, input: Input<'_>) {
+        let mut outputs = Vec::new();
+        session.machine.handle(Instant::now(), input, &mut outputs);
+        self.carry_out(name, session, outputs);
+    }
+
+    fn carry_out(&mut self, name: &ObjectName, session: &mut Session, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Dial { id } => {
+                    let key = Key { peer: session.life, connection: id };
+                    let (link, ends) = connection::link(key, self.reports.clone(), false);
+                    session.links.insert(id, link);
+                    let remote = SocketAddr::new(session.config.peer_address, session.config.peer_port);
+                    let options = DialOptions {
+                        source: session.config.source_address,
+                        hop_limit: hop_limit(&session.config),
+                        timeout: DIAL_TIMEOUT,
+                    };
+                    self.tasks.spawn(connection::dial(remote, options, ends));
+                }
+                Output::Close { id, farewell, reset } => {
+                    if let Some(link) = session.links.remove(&id) {
+                        link.close.send_replace(Some(Farewell { message: farewell, reset }));
+                    }
+                }
+                Output::Event(event) => {
+                    match &event {
+                        Event::Established(_) => {
+                            session.established_since = Some(unix_milliseconds());
+                            session.updates_before = session.machine.counters().updates_sent;
+                        }
+                        Event::Down(_) => session.established_since = None,
+                        _ => {}
+                    }
+                    log(name, &event);
+                }
+            }
+        }
+    }
+
+    /// Hands over what there is to send, as far as the connections have room.
+    fn pump(&mut self, session: &mut Session) {
+        for (id, link) in session.links.iter().filter(|(_, link)| link.open) {
+            while let Ok(permit) = link.chunks.try_reserve() {
+                let mut buf = BytesMut::new();
+                if session.machine.transmit(Instant::now(), *id, &mut buf, CHUNK - bellhop_bgp::MAX_MESSAGE) == 0 {
+                    break;
+                }
+                permit.send(buf.freeze());
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let errors = self.listeners.errors().to_vec();
+        let peers = self.with_shared(|_, shared| {
+            shared.peers.iter().map(|(name, session)| (name.clone(), show(session))).collect()
+        });
+        let next = BgpSnapshot { peers, listen_errors: errors };
+        self.publisher.send_if_modified(|current| {
+            let changed = **current != next;
+            if changed {
+                *current = Arc::new(next);
+            }
+            changed
+        });
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn machine_config(config: &BgpConfig, peer: &PeerConfig) -> bellhop_bgp::PeerConfig {
+    bellhop_bgp::PeerConfig {
+        local_asn: peer.local_asn,
+        peer_asn: peer.peer_asn,
+        router_id: config.router_id,
+        families: peer.families.clone(),
+        hold_time: peer.hold_time,
+        keepalive_time: peer.keepalive_time,
+        connect_retry: peer.connect_retry,
+        passive: peer.passive,
+        graceful_restart: peer.graceful_restart,
+        restarting: config.restarting,
+        next_hops: NextHops { v4: peer.next_hop_v4, v6: peer.next_hop_v6 },
+    }
+}
+
+/// External neighbours are on the link unless configured otherwise, so that nobody beyond it can be one.
+fn hop_limit(peer: &PeerConfig) -> Option<u8> {
+    if peer.local_asn == peer.peer_asn { None } else { Some(peer.ebgp_multihop.unwrap_or(1)) }
+}
+
+fn opened(id: ConnectionId, local: IpAddr) -> Input<'static> {
+    let other_family = tcp::other_family_address(local).unwrap_or_else(|error| {
+        tracing::warn!(%local, %error, "cannot look up the addresses of the session's interface");
+        None
+    });
+    Input::Opened { id, local, other_family }
+}
+
+fn show(session: &Session) -> PeerSnapshot {
+    let machine = &session.machine;
+    let negotiated = machine.negotiated();
+    let (prefixes_wanted, prefixes_sent) = machine.prefixes();
+    let counters = machine.counters();
+    let refused = machine.refused().into_iter().map(|(refusal, prefixes)| FamilyRefusal {
+        family: refusal.family,
+        prefixes,
+        reason: refusal.reason.to_string(),
+    });
+    PeerSnapshot {
+        address: session.config.peer_address,
+        peer_asn: session.config.peer_asn,
+        local_asn: session.config.local_asn,
+        state: machine.state(),
+        established_since: session.established_since,
+        hold_time: negotiated.map_or(session.config.hold_time, |n| n.hold_time).as_secs(),
+        families: negotiated.map_or_else(|| session.config.families.clone(), |n| n.families.clone()),
+        graceful_restart: negotiated.is_some_and(|n| n.graceful_restart),
+        prefixes_wanted,
+        prefixes_sent,
+        updates_sent: counters.updates_sent.saturating_sub(session.updates_before),
+        counters,
+        last_error: machine.last_error().map(ToString::to_string),
+        refused: refused.collect(),
+    }
+}
+
+/// One line per event.
+fn log(peer: &ObjectName, event: &Event) {
+    match event {
+        Event::Established(negotiated) => tracing::info!(
+            %peer,
+            router_id = %negotiated.router_id,
+            hold_time = negotiated.hold_time.as_secs(),
+            families = ?negotiated.families,
+            graceful_restart = negotiated.graceful_restart,
+            "session established"
+        ),
+        Event::Down(reason) => tracing::warn!(%peer, category = reason.category(), %reason, "session down"),
+        Event::AttemptFailed(reason) => {
+            tracing::info!(%peer, category = reason.category(), %reason, "no session yet");
+        }
+        Event::CapabilitiesReduced => {
+            tracing::warn!(%peer, "the neighbour refuses optional capabilities; trying with fewer");
+        }
+        Event::RefreshRequested(family) => tracing::info!(%peer, %family, "the neighbour asks for all routes again"),
+        Event::EndOfRibReceived(family) => tracing::debug!(%peer, %family, "End-of-RIB received"),
+        Event::Refused(refusal) => {
+            tracing::warn!(%peer, family = %refusal.family, category = refusal.reason.category(), reason = %refusal.reason, "routes cannot be announced");
+        }
+    }
+}
