@@ -19,7 +19,7 @@ use self::policy::{Context, Policy, Verdict};
 use self::route::RouteHook;
 use self::version::{Entry, HookKind, Identity, Unit};
 use crate::counters::Counters;
-use crate::guest::Guest;
+use crate::guest::{Guest, Inputs};
 use crate::intern::Names;
 use crate::projection::{self, InputsError, Match, Projector};
 use crate::runner::{Runner, Sequential};
@@ -180,22 +180,7 @@ impl Engine {
     /// # Errors
     /// Where guest and policy do not belong together; then nothing changed.
     pub fn set(&mut self, policy: Arc<DecisionPolicy>, guest: Arc<dyn Guest>) -> Result<(), SetError> {
-        let metadata = guest.metadata();
-        if !metadata.hooks.contains(&policy.hook) {
-            let has: Vec<String> = metadata.hooks.iter().map(Hook::to_string).collect();
-            let has = if has.is_empty() { "none".to_owned() } else { has.join(", ") };
-            return Err(SetError::Hook { policy: policy.name.clone(), hook: policy.hook, has });
-        }
-        if *guest.digest() != policy.sha256 {
-            let loaded = guest.digest().clone();
-            return Err(SetError::Digest {
-                policy: policy.name.clone(),
-                wanted: policy.sha256.clone(),
-                loaded,
-            });
-        }
-        let inputs = projection::effective_inputs(&metadata.inputs, &policy.config)
-            .map_err(|source| SetError::Inputs { policy: policy.name.clone(), source })?;
+        let inputs = checked_inputs(&policy, &*guest)?;
         let identity = Identity {
             digest: policy.sha256.clone(),
             config: policy.config.clone(),
@@ -209,6 +194,15 @@ impl Engine {
             sort(chain);
         });
         Ok(())
+    }
+
+    /// Whether [`Engine::set`] would take this guest for this policy; the last thing to ask before a load is reported as
+    /// finished.
+    ///
+    /// # Errors
+    /// As [`Engine::set`].
+    pub fn check(policy: &DecisionPolicy, guest: &dyn Guest) -> Result<(), SetError> {
+        checked_inputs(policy, guest).map(drop)
     }
 
     /// Changes what does not belong to a version: match, priority, failure policy, `initial`, `minEligible`. The version in force
@@ -272,6 +266,22 @@ impl Engine {
             self.routes.retain(|other| other.spec.name != policy.name);
         }
     }
+}
+
+/// What the guest reads under this policy, where the two belong together.
+fn checked_inputs(policy: &DecisionPolicy, guest: &dyn Guest) -> Result<Inputs, SetError> {
+    let metadata = guest.metadata();
+    if !metadata.hooks.contains(&policy.hook) {
+        let has: Vec<String> = metadata.hooks.iter().map(Hook::to_string).collect();
+        let has = if has.is_empty() { "none".to_owned() } else { has.join(", ") };
+        return Err(SetError::Hook { policy: policy.name.clone(), hook: policy.hook, has });
+    }
+    if *guest.digest() != policy.sha256 {
+        let loaded = guest.digest().clone();
+        return Err(SetError::Digest { policy: policy.name.clone(), wanted: policy.sha256.clone(), loaded });
+    }
+    projection::effective_inputs(&metadata.inputs, &policy.config)
+        .map_err(|source| SetError::Inputs { policy: policy.name.clone(), source })
 }
 
 /// The policy's place in the chain, made where it has none, with the spec as given.

@@ -19,9 +19,10 @@ use crate::validate;
 /// Most nodes per call, as the contract says.
 pub(crate) const NODES_PER_CALL: usize = 256;
 
-/// Calls spent on finding the nodes that make one batch fail, by halving. One such node among 256 costs 16, two cost at most 30;
-/// a module that fails on everything must not cost 511.
-const SPLIT_CALLS_MAX: usize = 32;
+/// How often a batch that fails is halved although none of its nodes has been answered yet. A batch with an answer
+/// anywhere is halved down to the nodes that fail, so that these cost no other node its verdict; one of which no
+/// sixteenth is answered fails whole, at 31 calls instead of 511, as its module fails on everything.
+const BLIND_HALVINGS: u32 = 4;
 
 /// Which nodes.
 pub(crate) struct NodesHook;
@@ -95,38 +96,36 @@ impl HookKind for NodesHook {
         let mut results: Vec<Option<Result<Noted<GuestVerdict>, GuestError>>> =
             questions.iter().map(|_| None).collect();
         let mut jobs = chunks(questions);
-        let mut splits = vec![0; jobs.len()];
+        let mut answered = vec![false; jobs.len()];
+        let mut halvings = 0;
         while !jobs.is_empty() {
             let called = runner::collect(runner, jobs.len(), |job| {
                 guest.nodes(&question(questions, &jobs[job].nodes))
             });
-            let mut next = Vec::new();
+            let mut failed = Vec::new();
             for (job, called) in std::mem::take(&mut jobs).into_iter().zip(called) {
                 match tally.take(called).and_then(|verdicts| counted(verdicts, job.nodes.len(), tally)) {
                     Ok(verdicts) => {
+                        answered[job.chunk] = true;
                         for (index, verdict) in job.nodes.into_iter().zip(verdicts) {
                             results[index] = Some(Ok(trimmed(verdict)));
                         }
                     }
-                    Err(error)
-                        if job.nodes.len() > 1
-                            && splits[job.chunk] + 2 <= SPLIT_CALLS_MAX
-                            && splits_help(&error) =>
-                    {
-                        splits[job.chunk] += 2;
-                        let (left, right) = job.nodes.split_at(job.nodes.len() / 2);
-                        next.extend(
-                            [left, right].map(|nodes| Job { chunk: job.chunk, nodes: nodes.to_vec() }),
-                        );
-                    }
-                    Err(error) => {
-                        for index in job.nodes {
-                            results[index] = Some(Err(error.clone()));
-                        }
+                    Err(error) => failed.push((job, error)),
+                }
+            }
+            for (job, error) in failed {
+                let hopeful = answered[job.chunk] || halvings < BLIND_HALVINGS;
+                if job.nodes.len() > 1 && hopeful && halving_helps(&error) {
+                    let (left, right) = job.nodes.split_at(job.nodes.len() / 2);
+                    jobs.extend([left, right].map(|nodes| Job { chunk: job.chunk, nodes: nodes.to_vec() }));
+                } else {
+                    for index in job.nodes {
+                        results[index] = Some(Err(error.clone()));
                     }
                 }
             }
-            jobs = next;
+            halvings += 1;
         }
         results
             .into_iter()
@@ -178,7 +177,7 @@ fn counted<T>(verdicts: Vec<T>, nodes: usize, tally: &mut Tally<'_>) -> Result<V
 }
 
 /// False where every part of the batch must fail as the whole did.
-fn splits_help(error: &GuestError) -> bool {
+fn halving_helps(error: &GuestError) -> bool {
     error.deterministic() && !matches!(error, GuestError::Config(_))
 }
 

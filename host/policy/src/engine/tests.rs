@@ -1,1 +1,4 @@
-
+mod failures;
+mod memo;
+mod nodes;
+mod order;
