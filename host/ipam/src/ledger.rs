@@ -12,9 +12,9 @@ use crate::history::History;
 use crate::plan::{Allocation, ClaimChange, LedgerPlan, Mode};
 use crate::pools::{Occupancy, Pools};
 
-/// Most times that an address given up by one waiting Service makes others look again within one plan; what is left is
-/// looked at in the next one. Requests that chase each other's addresses in a ring cannot keep a plan from ending.
-const PASSES_MAX: usize = 64;
+/// Most times that one plan looks at a Service, as others change what it waits for; after that it is the next plan's.
+/// Requests that chase each other's addresses in a ring cannot keep a plan from ending.
+const LOOKS_MAX: usize = 8;
 
 mod choose;
 mod request;
@@ -171,25 +171,25 @@ impl Ledger {
         let mut queue = self.follow(world, touched, mode);
         let mut round = Round::new(self, world, mode, decisions);
         let mut outcomes = BTreeMap::new();
-        let mut passes = 0;
-        while let Some(key) = queue.pop_first() {
-            match round.settle(&key.service) {
+        let mut looked: BTreeMap<ServiceKey, usize> = BTreeMap::new();
+        while let Some(turn) = queue.pop_first() {
+            match round.settle(&turn.service) {
                 Some(outcome) => {
-                    outcomes.insert(key.service.clone(), outcome.clone());
-                    round.ledger.outcomes.insert(key.service, outcome);
+                    outcomes.insert(turn.service.clone(), outcome.clone());
+                    round.ledger.outcomes.insert(turn.service.clone(), outcome);
                 }
                 None => {
-                    outcomes.remove(&key.service);
+                    outcomes.remove(&turn.service);
                 }
             }
-            let newly_free = std::mem::take(&mut round.newly_free);
-            let woken = round.ledger.waiting_for(&newly_free);
-            if !woken.is_empty() && passes < PASSES_MAX {
-                passes += usize::from(key.class == Class::Waits);
-                queue.extend(round.ledger.in_order(world, woken));
-            } else {
-                round.ledger.unsettled.extend(woken);
-            }
+            *looked.entry(turn.service.clone()).or_default() += 1;
+            let changed = std::mem::take(&mut round.changed);
+            let mut woken: BTreeSet<_> = changed.iter().flat_map(|address| round.ledger.waiting_for(*address)).collect();
+            woken.remove(&turn.service);
+            let (again, later) = woken.into_iter().partition(|key| looked.get(key).is_none_or(|n| *n < LOOKS_MAX));
+            queue.extend(round.ledger.in_order(world, again));
+            let later: BTreeSet<ServiceKey> = later;
+            round.ledger.unsettled.extend(later);
         }
         let Round { undo, gone, .. } = round;
         let changes = self.undo(undo);
@@ -237,23 +237,15 @@ impl Ledger {
             keys.extend(self.holders_of(address));
             self.take_over(address, claim);
             keys.extend(self.holders_of(address));
-            if self.claims.by_address.contains_key(&address) {
-                keys.extend(self.waits.on(&Want::Exact(address)).cloned());
-            } else {
-                keys.extend(self.waiting_for(&[address]));
-            }
+            keys.extend(self.waiting_for(address));
         }
         if whole {
             keys.extend(world.services().keys().chain(self.outcomes.keys()).chain(self.claims.by_service.keys()).cloned());
         }
         for key in &touched.services {
             // Whoever waits for what this one holds looks again: it may have become one to share with.
-            for address in self.claims.by_service.get(key).into_iter().flatten() {
-                keys.extend(self.waits.on(&Want::Exact(*address)).cloned());
-                for (_, sharing_key) in self.sharing_keys(*address) {
-                    keys.extend(self.waits.on(&Want::Sharing((key.namespace.clone(), sharing_key))).cloned());
-                }
-            }
+            let held = self.claims.by_service.get(key).into_iter().flatten();
+            keys.extend(held.flat_map(|address| self.waiting_for(*address)));
             keys.insert(key.clone());
         }
         if wake_all {
@@ -276,10 +268,15 @@ impl Ledger {
         keys.into_iter().map(turn).collect()
     }
 
-    /// Services that wait for one of these addresses.
-    fn waiting_for(&self, addresses: &[IpAddr]) -> BTreeSet<ServiceKey> {
-        let wants = addresses.iter().flat_map(|address| [Want::Exact(*address), Want::Family(Family::of(*address))]);
-        wants.flat_map(|want| self.waits.on(&want).cloned().collect::<Vec<_>>()).collect()
+    /// Services that wait for this address, as it is now: for itself, for any free one, or to share it.
+    fn waiting_for(&self, address: IpAddr) -> BTreeSet<ServiceKey> {
+        let mut wants = vec![Want::Exact(address)];
+        if self.claims.by_address.contains_key(&address) {
+            wants.extend(self.sharing_keys(address).into_iter().map(Want::Sharing));
+        } else {
+            wants.push(Want::Family(Family::of(address)));
+        }
+        wants.iter().flat_map(|want| self.waits.on(want).cloned()).collect()
     }
 
     fn holders_of(&self, address: IpAddr) -> Vec<ServiceKey> {
@@ -434,8 +431,8 @@ struct Round<'a> {
     undo: BTreeMap<IpAddr, Undo>,
     /// How they stood before the Service that is being settled, in the order of its changes.
     journal: Vec<(IpAddr, Undo)>,
-    /// Addresses that became free, and nobody woken for yet.
-    newly_free: Vec<IpAddr>,
+    /// Addresses whose claims changed, and nobody woken for yet.
+    changed: Vec<IpAddr>,
     gone: Vec<ServiceKey>,
 }
 
@@ -448,7 +445,7 @@ impl<'a> Round<'a> {
             decisions,
             undo: BTreeMap::new(),
             journal: Vec::new(),
-            newly_free: Vec::new(),
+            changed: Vec::new(),
             gone: Vec::new(),
         }
     }
@@ -460,8 +457,8 @@ impl<'a> Round<'a> {
     /// Proposes a claim in the place of the one that is there; one without holders is to be released.
     fn propose(&mut self, claim: AddressClaim) {
         let address = claim.address;
+        self.changed.push(address);
         let undo = if claim.holders.is_empty() {
-            self.newly_free.push(address);
             let order = self.ledger.claims.history.next();
             self.ledger.put(address, None, Some(order))
         } else {
