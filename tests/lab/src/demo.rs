@@ -91,7 +91,7 @@ pub(crate) fn urls_of(services: &[DemoService]) -> Vec<Url> {
 pub struct Inputs {
     /// The programs under test.
     pub programs: Programs,
-    /// Folder with `manifests/`, which is copied before it is edited, and `policies/`, the templates of DecisionPolicies.
+    /// Folder with `manifests/`, which is copied before it is edited, and `policies/` with the policies' settings.
     pub examples: PathBuf,
     /// Modules of hostile guests, `NAME.wasm`.
     pub guests: PathBuf,

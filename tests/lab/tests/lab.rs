@@ -122,6 +122,30 @@ fn a_killed_announcer_with_graceful_restart_costs_no_route_and_a_recording_would
 }
 
 #[test]
+fn the_log_of_a_router_tells_an_announcement_from_a_withdrawal() {
+    let (lab, guard) = lab("lab-updates");
+    let node = Node::ALL[0];
+    let log = bgp::UpdateLog::start(lab.frr(Router::A)).unwrap();
+    stand_in::announce(&lab, node, "64500:1").unwrap();
+    let routed = |expected: bool| {
+        wait_for(&format!("{} is routed: {expected}", stand_in::IPV4), DEADLINE, || {
+            let paths =
+                bgp::paths(&lab.frr(Router::A), stand_in::IPV4).map_err(|error| format!("{error:#}"))?;
+            if paths.is_empty() == expected { Err(format!("{paths:?}")) } else { Ok(()) }
+        })
+        .unwrap();
+    };
+    routed(true);
+    let prefix = bgp::host_route(stand_in::IPV4);
+    let about = |lines: Vec<String>| lines.iter().any(|line| line.contains(&prefix));
+    assert!(about(log.announcements().unwrap()) && !about(log.withdrawals().unwrap()));
+    stand_in::withdraw_ipv4(&lab, node).unwrap();
+    routed(false);
+    assert!(about(log.withdrawals().unwrap()));
+    guard.down().unwrap();
+}
+
+#[test]
 fn two_labs_stand_side_by_side_and_leave_nothing_of_themselves_in_the_machine() {
     let interfaces =
         || output_of(std::process::Command::new("ip").args(["-o", "link"])).unwrap().lines().count();

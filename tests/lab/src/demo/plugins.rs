@@ -1,10 +1,10 @@
 //! Plugins as the demo installs them: a ConfigMap with the module, and a DecisionPolicy that points at it.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::Demo;
@@ -58,25 +58,14 @@ binaryData:
         Ok(Self { config_map, sha256, yaml })
     }
 
-    /// A good module from a file.
-    pub(super) fn module(name: &str, path: &Path) -> Result<Self> {
-        let module = fs::read(path).with_context(|| format!("cannot read the module {}", path.display()))?;
-        Self::unchecked(name, &module)
-    }
-
-    /// The file of a policy in the folder of manifests.
-    pub(super) fn policy_file(policy: &str) -> String {
-        format!("policies/{policy}.yaml")
-    }
-
-    fn config_map_file(&self) -> String {
+    fn file(&self) -> String {
         format!("policies/configmap-{}.yaml", self.config_map)
     }
+}
 
-    /// A policy's manifest, pointing at this module.
-    fn fill(&self, template: &str) -> String {
-        template.replace("${CONFIG_MAP}", &self.config_map).replace("${SHA256}", &self.sha256)
-    }
+/// The file of a DecisionPolicy in the folder of manifests.
+fn policy_file(policy: &str) -> String {
+    format!("policies/{policy}.yaml")
 }
 
 impl Demo {
@@ -84,38 +73,77 @@ impl Demo {
     pub(super) fn install_shipped_policies(&mut self) -> Result<()> {
         for policy in [ADDRESS_POLICY, NODES_POLICY, ROUTE_POLICY] {
             let module = self.inputs.programs.plugins.join(format!("{policy}.wasm"));
-            let packed = Packed::module(policy, &module)?;
-            self.install(policy, policy, &packed)?;
+            self.install(policy, &module, policy)?;
         }
-        self.good_route_policy = self.manifests.read(&Packed::policy_file(ROUTE_POLICY))?;
-        Ok(())
+        self.remember_route_policy()
     }
 
-    /// Writes the ConfigMap, then the DecisionPolicy made from `template` in `examples/demo/policies`.
-    pub(super) fn install(&self, policy: &str, template: &str, packed: &Packed) -> Result<()> {
-        self.manifests.write(&packed.config_map_file(), &packed.yaml)?;
-        let path = self.inputs.examples.join("policies").join(format!("{template}.yaml"));
-        let template =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        self.manifests.write(&Packed::policy_file(policy), &packed.fill(&template))
+    /// Packs a module with `bellhop plugin pack` and writes its ConfigMap, then its DecisionPolicy, which takes the place of
+    /// the one before. `settings` is a file in `examples/demo/policies`. Returns the name of the ConfigMap.
+    pub(super) fn install(&self, policy: &str, module: &Path, settings: &str) -> Result<String> {
+        let settings = self.inputs.examples.join("policies").join(format!("{settings}.yaml"));
+        let arguments = [
+            OsStr::new("plugin"),
+            OsStr::new("pack"),
+            module.as_os_str(),
+            OsStr::new("--name"),
+            OsStr::new(policy),
+            OsStr::new("--policy-name"),
+            OsStr::new(policy),
+            OsStr::new("--config"),
+            settings.as_os_str(),
+        ];
+        let packed = self.bellhop.run(&arguments)?;
+        let documents: Vec<_> =
+            packed.split("---\n").filter(|document| !document.trim().is_empty()).collect();
+        let [config_map, decision_policy] = documents.as_slice() else {
+            bail!(
+                "`bellhop plugin pack` printed {} documents, not a ConfigMap and a DecisionPolicy",
+                documents.len()
+            );
+        };
+        let name = value_of(decision_policy, "configMap").context("the DecisionPolicy names no ConfigMap")?;
+        self.manifests.write(&format!("policies/configmap-{name}.yaml"), config_map)?;
+        self.manifests.write(&policy_file(policy), decision_policy)?;
+        Ok(name.to_owned())
+    }
+
+    /// Keeps the `route` policy as it is now, to come back to after each attack.
+    pub(super) fn remember_route_policy(&mut self) -> Result<()> {
+        self.good_route_policy = self.manifests.read(&policy_file(ROUTE_POLICY))?;
+        Ok(())
     }
 
     /// Writes the ConfigMap, and points the `route` policy at it without a change of its settings.
     pub(super) fn point_route_policy_at(&self, packed: &Packed, sha256: &str) -> Result<()> {
-        self.manifests.write(&packed.config_map_file(), &packed.yaml)?;
-        let lines = self.good_route_policy.lines().map(|line| match line.trim_start() {
-            text if text.starts_with("configMap:") => format!("    configMap: {}\n", packed.config_map),
-            text if text.starts_with("sha256:") => format!("    sha256: {sha256}\n"),
-            _ => format!("{line}\n"),
-        });
-        self.manifests.write(&Packed::policy_file(ROUTE_POLICY), &lines.collect::<String>())
+        self.manifests.write(&packed.file(), &packed.yaml)?;
+        let policy = with_value(&self.good_route_policy, "configMap", &packed.config_map);
+        self.manifests.write(&policy_file(ROUTE_POLICY), &with_value(&policy, "sha256", sha256))
     }
 
     /// Puts the `route` policy back that was in force before an attack, and removes the attacker's ConfigMap.
     pub(super) fn restore_route_policy(&self, attack: &Packed) -> Result<()> {
-        self.manifests.write(&Packed::policy_file(ROUTE_POLICY), &self.good_route_policy)?;
-        self.manifests.remove(&attack.config_map_file())
+        self.manifests.write(&policy_file(ROUTE_POLICY), &self.good_route_policy)?;
+        self.manifests.remove(&attack.file())
     }
+}
+
+/// The value of the first line `KEY: VALUE` of a YAML document, whatever its indentation.
+fn value_of<'a>(yaml: &'a str, key: &str) -> Option<&'a str> {
+    let value = |line: &'a str| line.trim_start().strip_prefix(key)?.strip_prefix(": ");
+    yaml.lines().find_map(value).map(|value| value.trim_matches('"'))
+}
+
+/// The document with another value in every line `KEY: VALUE`.
+fn with_value(yaml: &str, key: &str, value: &str) -> String {
+    let lines = yaml.lines().map(|line| {
+        let bare = line.trim_start();
+        let is_it = bare.strip_prefix(key).is_some_and(|rest| rest.starts_with(": "));
+        let indentation = &line[..line.len() - bare.len()];
+        // Quoted, because a name or digest of digits alone would be a number.
+        if is_it { format!("{indentation}{key}: \"{value}\"\n") } else { format!("{line}\n") }
+    });
+    lines.collect()
 }
 
 /// RFC 4648 §4, with padding.
@@ -160,7 +188,18 @@ mod tests {
         let packed = Packed::unchecked("policy", b"\0asm").unwrap();
         assert_eq!(packed.sha256, "cd5d4935a48c0672cb06407bb443bc0087aff947c6b864bac886982c73b3027f");
         assert_eq!(packed.config_map, "policy-cd5d4935a48c");
-        let filled = packed.fill("    configMap: ${CONFIG_MAP}\n    sha256: ${SHA256}\n");
-        assert!(filled.contains("configMap: policy-cd5d4935a48c\n") && !filled.contains('$'), "{filled}");
+    }
+
+    #[test]
+    fn a_policy_is_pointed_elsewhere_without_a_change_of_its_settings() {
+        let policy =
+            "spec:\n  plugin:\n    configMap: old-1\n    sha256: 00aa\n  config:\n    sha256sum: x\n";
+        assert_eq!(value_of(policy, "configMap"), Some("old-1"));
+        let pointed = with_value(&with_value(policy, "configMap", "new-2"), "sha256", "11");
+        assert_eq!(
+            pointed,
+            "spec:\n  plugin:\n    configMap: \"new-2\"\n    sha256: \"11\"\n  config:\n    sha256sum: x\n"
+        );
+        assert_eq!(value_of(&pointed, "configMap"), Some("new-2"));
     }
 }

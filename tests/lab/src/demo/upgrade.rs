@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::plugins::{Packed, ROUTE_POLICY};
+use super::plugins::ROUTE_POLICY;
 use super::{API, DEADLINE, Demo, WEB, addresses_of};
-use crate::observe::bgp::Neighbor;
+use crate::observe::bgp::{Neighbor, UpdateLog};
 use crate::plan::{Node, Router};
 
-/// Template of the new version's DecisionPolicy.
-const NEXT_TEMPLATE: &str = "peer-attributes-next";
+/// Settings of the new version.
+const NEXT_SETTINGS: &str = "peer-attributes-next";
 /// The community that the new version adds.
 const NEW_COMMUNITY: &str = "64500:2026";
 
@@ -24,16 +24,13 @@ impl Demo {
             .step(5, "A new plugin version changes attributes: an UPDATE, no withdrawal, no new session");
         let addresses = addresses_of(&[WEB, API]);
         let before = self.sessions()?;
-        let marks = self.watch_updates()?;
+        let logs = Router::ALL.map(|router| UpdateLog::start(self.lab.frr(router)));
         let recordings = self.record("upgrade")?;
 
         let module = self.inputs.guests.join("good-route.wasm");
-        let packed = Packed::module(ROUTE_POLICY, &module)?;
-        self.transcript.act(format_args!(
-            "ConfigMap {}, and DecisionPolicy {ROUTE_POLICY} pointing at it",
-            packed.config_map
-        ));
-        self.install(ROUTE_POLICY, NEXT_TEMPLATE, &packed)?;
+        let config_map = self.install(ROUTE_POLICY, &module, NEXT_SETTINGS)?;
+        self.transcript
+            .act(format_args!("ConfigMap {config_map}, and DecisionPolicy {ROUTE_POLICY} points at it"));
         for node in Node::ALL {
             self.wait_for_paths_of(
                 &format!("all routes of {} carry {NEW_COMMUNITY}", node.name()),
@@ -48,7 +45,10 @@ impl Demo {
         }
         self.wait_for_next_hops("all next hops are in use", &addresses, &Node::ALL, DEADLINE)?;
         self.no_route_was_deleted(recordings, &addresses)?;
-        let withdrawals = self.withdrawals_since(&marks)?;
+        let mut withdrawals = Vec::new();
+        for log in logs {
+            withdrawals.extend(log?.withdrawals()?);
+        }
         self.transcript.that(
             "no UPDATE withdrew anything",
             withdrawals.is_empty(),
@@ -74,34 +74,6 @@ impl Demo {
             silent.is_empty(),
             format_args!("none: {silent:?}"),
         )?;
-        self.good_route_policy = self.manifests.read(&Packed::policy_file(ROUTE_POLICY))?;
-        Ok(())
-    }
-
-    /// Lets both routers log every UPDATE, and returns the lengths of their logs.
-    fn watch_updates(&self) -> Result<BTreeMap<Router, usize>> {
-        let mut marks = BTreeMap::new();
-        for router in Router::ALL {
-            let frr = self.lab.frr(router);
-            frr.bgpd("debug bgp updates in")?;
-            marks.insert(router, frr.bgpd_log()?.len());
-        }
-        Ok(marks)
-    }
-
-    /// The withdrawals that the routers logged since.
-    fn withdrawals_since(&self, marks: &BTreeMap<Router, usize>) -> Result<Vec<String>> {
-        let mut withdrawals = Vec::new();
-        for (router, mark) in marks {
-            let frr = self.lab.frr(*router);
-            let log = frr.bgpd_log()?;
-            let lines = log.get(*mark..).unwrap_or_default().lines();
-            withdrawals.extend(
-                lines
-                    .filter(|line| line.contains("withdrawn"))
-                    .map(|line| format!("{}: {line}", router.name())),
-            );
-        }
-        Ok(withdrawals)
+        self.remember_route_policy()
     }
 }

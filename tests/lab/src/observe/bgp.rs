@@ -266,6 +266,48 @@ pub fn nodes_in_use(frr: &Frr, address: IpAddr) -> Result<Vec<Node>> {
     Ok(paths(frr, address)?.iter().filter(|path| path.used).filter_map(Path::node).collect())
 }
 
+/// A watch on the UPDATE messages that a router receives, by its own log.
+#[derive(Debug)]
+pub struct UpdateLog {
+    frr: Frr,
+    start: usize,
+}
+
+impl UpdateLog {
+    /// Makes bgpd log every prefix of every UPDATE from now on.
+    ///
+    /// # Errors
+    /// When bgpd does not answer.
+    pub fn start(frr: Frr) -> Result<Self> {
+        frr.bgpd("debug bgp updates in")?;
+        let start = frr.bgpd_log()?.len();
+        Ok(Self { frr, start })
+    }
+
+    /// The lines since then about prefixes that an UPDATE withdrew.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn withdrawals(&self) -> Result<Vec<String>> {
+        Ok(self.lines()?.into_iter().filter(|line| line.contains("withdrawn")).collect())
+    }
+
+    /// The lines since then about prefixes that an UPDATE announced.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn announcements(&self) -> Result<Vec<String>> {
+        let announces =
+            |line: &String| line.contains("rcvd") && !line.contains("withdrawn") && line.contains('/');
+        Ok(self.lines()?.into_iter().filter(announces).collect())
+    }
+
+    fn lines(&self) -> Result<Vec<String>> {
+        let log = self.frr.bgpd_log()?;
+        Ok(log.get(self.start..).unwrap_or_default().lines().map(str::to_owned).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -69,3 +69,16 @@ pub(crate) fn kill_announcer(lab: &Lab, node: Node) -> Result<()> {
     kill("KILL", &[pid]);
     Ok(())
 }
+
+/// Withdraws the IPv4 address.
+pub(crate) fn withdraw_ipv4(lab: &Lab, node: Node) -> Result<()> {
+    let folder = lab.run().join(format!("stand-in-{}", node.name()));
+    let mut command = Command::new("vtysh");
+    command.arg("--vty_socket").arg(folder);
+    let network = format!("no network {IPV4}/32");
+    let router = format!("router bgp {CLUSTER_ASN}");
+    for line in ["configure terminal", &router, "address-family ipv4 unicast", &network] {
+        command.args(["-c", line]);
+    }
+    output_of(&mut command).map(drop)
+}
