@@ -15,7 +15,7 @@ pub struct Counters {
     /// Questions answered without a call.
     pub memo_hits: u64,
     /// Questions not asked because the breaker was open.
-    pub broken: u64,
+    pub held_back: u64,
     /// Failed calls by [`GuestError::category`].
     pub failures: BTreeMap<&'static str, u64>,
     /// Most fuel used by a call.

@@ -52,10 +52,16 @@ pub enum Kept {
 
 /// The nodes that stay eligible against the policy's verdict, by index, ascending.
 ///
+/// `lost_to_readiness` says how many nodes earlier policies of the chain took for readiness alone; they share the bound.
 /// `min_eligible` is taken as at least 1 and never asks for more nodes than were eligible before. Draining counts as not
 /// eligible. Kept first are Ready nodes, then those which the policy only drains, then by rendezvous hash of Service
 /// and node.
-pub fn kept(service: &ServiceKey, min_eligible: u32, nodes: &[NodeStanding<'_>]) -> Vec<(usize, Kept)> {
+pub fn kept(
+    service: &ServiceKey,
+    min_eligible: u32,
+    lost_to_readiness: usize,
+    nodes: &[NodeStanding<'_>],
+) -> Vec<(usize, Kept)> {
     let before = nodes.iter().filter(|node| node.before).count();
     let removed = |node: &NodeStanding<'_>| {
         node.before && matches!(node.after, Standing::Draining | Standing::Ineligible)
@@ -65,7 +71,8 @@ pub fn kept(service: &ServiceKey, min_eligible: u32, nodes: &[NodeStanding<'_>])
     let mut by_readiness: Vec<usize> =
         (0..nodes.len()).filter(|&index| removed(&nodes[index]) && nodes[index].readiness_alone).collect();
     by_readiness.sort_by_key(|&index| (order(index), nodes[index].node));
-    by_readiness.truncate(by_readiness.len().saturating_sub(before / READINESS_SHARE));
+    let most = readiness_allowance(before, lost_to_readiness);
+    by_readiness.truncate(by_readiness.len().saturating_sub(most));
     let mut kept: Vec<(usize, Kept)> =
         by_readiness.into_iter().map(|index| (index, Kept::Readiness)).collect();
 
@@ -84,6 +91,12 @@ pub fn kept(service: &ServiceKey, min_eligible: u32, nodes: &[NodeStanding<'_>])
     }
     kept.sort_unstable_by_key(|(index, _)| *index);
     kept
+}
+
+/// How many of `before` eligible nodes a policy may take for readiness alone, where earlier ones took
+/// `lost_to_readiness` already.
+pub fn readiness_allowance(before: usize, lost_to_readiness: usize) -> usize {
+    ((before + lost_to_readiness) / READINESS_SHARE).saturating_sub(lost_to_readiness)
 }
 
 /// Highest-random-weight hash of a Service and a node: FNV-1a with the finaliser of SplitMix64. The same on every
@@ -119,30 +132,31 @@ mod tests {
         let nodes =
             [node("a", Standing::Ineligible), node("b", Standing::Draining), node("c", Standing::Ineligible)];
         assert_eq!(
-            kept(&service(), 0, &nodes),
+            kept(&service(), 0, 0, &nodes),
             [(1, Kept::MinEligible)],
             "draining is kept before ineligible"
         );
-        assert_eq!(kept(&service(), 9, &nodes).len(), 3);
+        assert_eq!(kept(&service(), 9, 0, &nodes).len(), 3);
     }
 
     #[test]
     fn a_ready_node_is_kept_before_one_that_is_not() {
         let mut nodes = [node("a", Standing::Draining), node("b", Standing::Ineligible)];
         nodes[0].ready = Readiness::Unknown;
-        assert_eq!(kept(&service(), 1, &nodes), [(1, Kept::MinEligible)]);
+        assert_eq!(kept(&service(), 1, 0, &nodes), [(1, Kept::MinEligible)]);
     }
 
     #[test]
     fn an_eligible_node_is_enough() {
         assert!(
-            kept(&service(), 1, &[node("a", Standing::Ineligible), node("b", Standing::Eligible)]).is_empty()
+            kept(&service(), 1, 0, &[node("a", Standing::Ineligible), node("b", Standing::Eligible)])
+                .is_empty()
         );
     }
 
     #[test]
     fn what_the_operator_withholds_is_not_kept() {
-        assert!(kept(&service(), 1, &[node("a", Standing::Out)]).is_empty());
+        assert!(kept(&service(), 1, 0, &[node("a", Standing::Out)]).is_empty());
     }
 
     #[test]
@@ -158,7 +172,7 @@ mod tests {
                 readiness_alone: true,
             })
             .collect();
-        let kept = kept(&service(), 1, &nodes);
+        let kept = kept(&service(), 1, 0, &nodes);
         assert_eq!(kept.len(), 6);
         assert!(kept.iter().all(|(_, why)| *why == Kept::Readiness));
     }
@@ -166,8 +180,9 @@ mod tests {
     #[test]
     fn services_keep_different_nodes() {
         let nodes = ["a", "b", "c", "d"].map(|name| node(name, Standing::Ineligible));
-        let chosen: std::collections::BTreeSet<usize> =
-            (0..50).map(|index| kept(&ServiceKey::new("web", format!("s{index}")), 1, &nodes)[0].0).collect();
+        let chosen: std::collections::BTreeSet<usize> = (0..50)
+            .map(|index| kept(&ServiceKey::new("web", format!("s{index}")), 1, 0, &nodes)[0].0)
+            .collect();
         assert_eq!(chosen.len(), 4);
     }
 
@@ -193,14 +208,14 @@ mod tests {
                     readiness_alone: alone && !ready,
                 }
             }).collect();
-            let first = kept(&service(), min, &nodes);
+            let first = kept(&service(), min, 0, &nodes);
             let eligible = nodes.iter().filter(|node| node.after == Standing::Eligible).count() + first.len();
             prop_assert!(eligible >= (min.max(1) as usize).min(nodes.len()));
             let mut named: Vec<&str> = first.iter().map(|(index, _)| nodes[*index].node).collect();
             named.sort_unstable();
             let turn = rotate % nodes.len();
             nodes.rotate_left(turn);
-            let mut again: Vec<&str> = kept(&service(), min, &nodes).iter().map(|(index, _)| nodes[*index].node).collect();
+            let mut again: Vec<&str> = kept(&service(), min, 0, &nodes).iter().map(|(index, _)| nodes[*index].node).collect();
             again.sort_unstable();
             prop_assert_eq!(named, again);
         }

@@ -431,3 +431,6 @@ impl Projector {
         self.node_views.intern(view)
     }
 }
+
+#[cfg(test)]
+mod tests;

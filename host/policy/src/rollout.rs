@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bellhop_core::labels::Selector;
 use bellhop_core::names::ObjectName;
-use bellhop_core::objects::{DecisionPolicy, Hook};
+use bellhop_core::objects::{DecisionPolicy, Hook, ModuleSource};
 use serde::Serialize;
 
 use crate::counters::Counters;
@@ -85,6 +85,17 @@ pub enum Module {
     NoConfigMap,
     /// The ConfigMap has no such key.
     NoKey,
+}
+
+impl Module {
+    /// What a policy's `spec.plugin` leads to, given the ConfigMap that it names.
+    pub fn find(policy: &DecisionPolicy, config_map: Option<&ModuleSource>) -> Self {
+        match config_map.map(|source| source.data.get(&policy.module_key)) {
+            None => Self::NoConfigMap,
+            Some(None) => Self::NoKey,
+            Some(Some(bytes)) => Self::Present(bytes.clone()),
+        }
+    }
 }
 
 /// Why a candidate did not come through.

@@ -304,6 +304,7 @@ pub(super) fn ask_chain(
         batch.iter().map(|request| vec![None; request.nodes.len()]).collect();
     let mut trails: Vec<Vec<Trail>> =
         batch.iter().map(|request| vec![Trail::Empty; request.nodes.len()]).collect();
+    let mut lost_to_readiness = vec![0; batch.len()];
     for policy in chain {
         let open: Vec<Unit> = decided
             .iter()
@@ -322,7 +323,7 @@ pub(super) fn ask_chain(
         for (&(index, part), verdict) in open.iter().zip(verdicts) {
             spoken[index][part] = Spoken::of(verdict);
         }
-        put_floor(policy, batch, &decided, &mut spoken, context);
+        put_floor(policy, batch, &decided, &mut spoken, &mut lost_to_readiness, context);
         for (index, nodes) in spoken.into_iter().enumerate() {
             for (part, spoken) in nodes.into_iter().enumerate() {
                 if let Some(spoken) = spoken {
@@ -348,6 +349,7 @@ fn put_floor(
     batch: &[NodesRequest],
     decided: &[Vec<Option<NodeVerdict>>],
     spoken: &mut [Vec<Option<Spoken>>],
+    lost_to_readiness: &mut [usize],
     context: &mut Context<'_>,
 ) {
     for (index, request) in batch.iter().enumerate() {
@@ -363,7 +365,9 @@ fn put_floor(
             .map(|part| (index, part))
             .collect();
         let mut readiness_alone = vec![false; request.nodes.len()];
-        if suspects.len() > eligible_before / READINESS_SHARE {
+        let suspected = suspects.len();
+        let looked_into = suspected > floor::readiness_allowance(eligible_before, lost_to_readiness[index]);
+        if looked_into {
             let alone = policy.only_for_readiness(batch, &suspects, context);
             for ((_, part), alone) in suspects.into_iter().zip(alone) {
                 readiness_alone[part] = alone;
@@ -381,8 +385,14 @@ fn put_floor(
                 readiness_alone: readiness_alone[part],
             })
             .collect();
+        // Not every suspect was looked into where there are few; then all of them count, to be on the safe side.
         let min_eligible = policy.spec.min_eligible;
-        for (part, why) in floor::kept(&request.service.service.key, min_eligible, &standings) {
+        let kept =
+            floor::kept(&request.service.service.key, min_eligible, lost_to_readiness[index], &standings);
+        let alone = readiness_alone.iter().filter(|alone| **alone).count();
+        let kept_alone = kept.iter().filter(|(_, why)| *why == Kept::Readiness).count();
+        lost_to_readiness[index] += if looked_into { alone - kept_alone } else { suspected };
+        for (part, why) in kept {
             if let Some(spoken) = &mut spoken[part] {
                 spoken.keep(why, min_eligible);
             }

@@ -243,7 +243,7 @@ impl<H: HookKind> Version<H> {
                 });
                 waiting.push((answers.len(), miss));
             } else {
-                tally.counters.broken += 1;
+                tally.counters.held_back += 1;
             }
             answers.push(Answered::HeldBack);
         }

@@ -185,7 +185,7 @@ fn a_service_that_makes_a_policy_fail_is_not_asked_about_for_a_while_and_others_
         assert_eq!(med(&one(&mut engine, &request("web", "good", &label.to_string()))), Some(7));
     }
     assert_eq!(guest.calls(), 3 + 10);
-    assert_eq!(engine.counters("p").unwrap().broken, 7);
+    assert_eq!(engine.counters("p").unwrap().held_back, 7);
     let decided = one(&mut engine, &request("web", "bad", "11"));
     assert_eq!(decided.trail[0].note.as_deref(), Some("not asked: it failed too often lately"));
     engine.set_now(now + Duration::from_secs(30));
@@ -209,7 +209,7 @@ fn what_is_remembered_is_still_answered_while_the_breaker_is_open() {
     for label in ["a", "b", "c", "d"] {
         assert_eq!(med(&one(&mut engine, &request("web", "shop", label))), Some(1));
     }
-    assert_eq!(engine.counters("p").unwrap().broken, 1);
+    assert_eq!(engine.counters("p").unwrap().held_back, 1);
     assert_eq!(med(&one(&mut engine, &request("web", "shop", "good"))), Some(7));
 }
 

@@ -240,6 +240,29 @@ fn readiness_alone_takes_at_most_a_third_of_the_nodes_at_once() {
 }
 
 #[test]
+fn the_third_is_shared_by_all_policies_of_the_chain() {
+    let mut engine = Engine::new();
+    // The first takes what is Unknown, the second what is NotReady: three each, of nine.
+    for (name, bad) in [("a", Readiness::Unknown), ("b", Readiness::NotReady)] {
+        let guest = Fake::new('a').reads(|inputs| inputs.node_conditions = true).node(move |view| {
+            Ok(if view.ready == bad {
+                fake::said(GuestVerdict::Ineligible("not ready".into()), "")
+            } else {
+                fake::use_default()
+            })
+        });
+        set(&mut engine, name, guest, |_| {});
+    }
+    let nodes: Vec<NodeFacts> = (0..9)
+        .map(|index| {
+            let ready = [Readiness::Unknown, Readiness::NotReady, Readiness::Ready][index % 3];
+            fake::node_with(&format!("n{index}"), labels::<&str, &str>([]), ready)
+        })
+        .collect();
+    assert_eq!(eligible(&one(&mut engine, nodes)), 6);
+}
+
+#[test]
 fn a_node_that_is_out_for_another_reason_too_does_not_count_as_lost_to_readiness() {
     let mut engine = Engine::new();
     set(&mut engine, "a", by_readiness('a'), |_| {});
