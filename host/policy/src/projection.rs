@@ -185,7 +185,7 @@ pub fn peer_view(inputs: &Inputs, peer: &BgpPeer, local_asn: u32) -> PeerView {
 pub fn summary(inputs: &Inputs, nodes: &[NodeFacts]) -> Summary {
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let ready = |node: &Node| !inputs.node_conditions || node.ready == Readiness::Ready;
-    let mut topology: BTreeMap<(&Arc<str>, &Arc<str>), (u32, u32)> = BTreeMap::new();
+    let mut topology = BTreeMap::<_, (u32, u32)>::new();
     for facts in nodes {
         for key in &inputs.topology_keys {
             if let Some(value) = facts.node.labels.get_key_value(key.as_str()) {

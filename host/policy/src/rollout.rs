@@ -131,8 +131,11 @@ pub enum Input {
     Module(Module),
     /// A candidate has passed a stage.
     Passed(LoadId, Stage),
-    /// A load has ended: every stage passed and [`crate::Engine::check`] agrees, or not.
+    /// A load has ended: every stage passed, or not.
     Finished(LoadId, Result<(), LoadFailure>),
+    /// [`crate::Engine::set`] refused what [`Output::Swap`] gave it: category and text of the
+    /// [`SetError`]. What was in force still is.
+    SwapFailed(LoadId, &'static str, String),
     /// The deadline has passed.
     Tick,
     /// The DecisionPolicy is gone.
@@ -153,7 +156,8 @@ pub enum Output {
     },
     /// Stop working on a load and forget what came of it.
     Cancel(LoadId),
-    /// Give the guest of this load to [`crate::Engine::set`], which cannot refuse what [`crate::Engine::check`] took.
+    /// Give the guest of this load to [`crate::Engine::set`], and tell where it refuses it; it takes what
+    /// [`crate::Engine::check`] took.
     Swap {
         /// The load whose guest it is.
         load: LoadId,
@@ -262,6 +266,8 @@ pub struct Rollout {
     module: Module,
     /// The policy as it was when its version came into force, with later changes of what belongs to no version.
     active: Option<Arc<DecisionPolicy>>,
+    /// The last swap, and what was in force before it.
+    swapped: Option<(LoadId, Option<Arc<DecisionPolicy>>)>,
     candidate: Candidate,
     next_load: u64,
     backoff: Duration,
@@ -276,6 +282,7 @@ impl Rollout {
             spec: policy,
             module: Module::NoConfigMap,
             active: None,
+            swapped: None,
             candidate: Candidate::Waiting,
             next_load: 0,
             backoff: RETRY_FIRST,
@@ -332,6 +339,7 @@ impl Rollout {
                 }
             }
             Input::Finished(load, result) => self.finished(now, load, result, out),
+            Input::SwapFailed(load, reason, message) => self.swap_failed(load, reason, message),
             Input::Tick => {
                 if self.next_deadline().is_some_and(|at| at <= now) {
                     self.start(out);
@@ -419,6 +427,7 @@ impl Rollout {
                 // was under way is not wanted any more.
                 self.cancel(out);
                 self.candidate = Candidate::None;
+                self.swapped = None;
                 self.active = Some(self.spec.clone());
                 out.push(Output::Update(self.spec.clone()));
             }
@@ -492,7 +501,7 @@ impl Rollout {
             Ok(()) => {
                 self.candidate = Candidate::None;
                 self.backoff = RETRY_FIRST;
-                self.active = Some(self.spec.clone());
+                self.swapped = Some((load, self.active.replace(self.spec.clone())));
                 out.push(Output::Swap { load, policy: self.spec.clone() });
             }
             Err(failure) if failure.transient => {
@@ -500,6 +509,16 @@ impl Rollout {
                 self.backoff = (self.backoff * 2).min(RETRY_MAX);
             }
             Err(failure) => self.candidate = Candidate::Rejected(failure),
+        }
+    }
+
+    /// Goes back to what was in force before a swap that was refused, unless something else has happened since.
+    fn swap_failed(&mut self, load: LoadId, reason: &'static str, message: String) {
+        let Some((_, before)) = self.swapped.take_if(|(swapped, _)| *swapped == load) else { return };
+        self.active = before;
+        if matches!(self.candidate, Candidate::None) {
+            let stage = Stage::Configured;
+            self.candidate = Candidate::Rejected(LoadFailure { stage, reason, message, transient: false });
         }
     }
 }

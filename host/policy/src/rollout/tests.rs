@@ -217,6 +217,23 @@ fn a_removed_policy_is_cancelled_and_dropped() {
 }
 
 #[test]
+fn a_swap_that_the_engine_refuses_leaves_the_version_before_it_in_force() {
+    let mut bench = Bench::active(&spec('a'));
+    let load = bench.load(Input::Spec(spec('b')));
+    bench.tell(Input::Finished(load, Ok(())));
+    let refused = || Input::SwapFailed(load, "InvalidInputs", "spec.config/keys: found a string".into());
+    assert!(bench.tell(refused()).is_empty());
+    let status = bench.status();
+    assert_eq!((status.step, status.reason), ("Rejected", "InvalidInputs"));
+    assert_eq!(status.active, Some(spec('a').sha256.clone()));
+    assert_eq!(status.candidate, Some(spec('b').sha256.clone()));
+    let load = bench.load(Input::Spec(spec('c')));
+    bench.tell(Input::Finished(load, Ok(())));
+    bench.tell(refused());
+    assert_eq!(bench.status().step, "Active", "a late refusal of an earlier swap changes nothing");
+}
+
+#[test]
 fn what_the_engine_would_refuse_is_a_failure_at_the_stage_it_belongs_to() {
     let error = SetError::Hook { policy: "p".into(), hook: Hook::Route, has: "Nodes".into() };
     let failure = LoadFailure::from(error);

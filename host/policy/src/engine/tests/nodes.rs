@@ -128,7 +128,7 @@ fn a_node_that_makes_the_module_fail_changes_no_verdict_of_another() {
 fn many_nodes_that_make_the_module_fail_still_cost_no_other_node_its_verdict() {
     let mut engine = Engine::new();
     set(&mut engine, "a", by_labels('a'), |policy| policy.failure_policy = FailurePolicy::UseDefault);
-    let bad = |index: usize| index >= 16 && index % 5 == 0;
+    let bad = |index: usize| index >= 16 && index.is_multiple_of(5);
     let decided = one(
         &mut engine,
         many(
