@@ -7,11 +7,15 @@ use std::ops::Range;
 use serde_json::Value;
 use serde_saphyr::{DuplicateKeyPolicy, Options};
 
-/// Largest manifest read: about 40,000 Services in one file. A file above it is refused before it is read.
-pub const FILE_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Largest manifest read: some 30,000 Services in one file. A file above it is refused before it is read.
+pub const FILE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// Most nodes (scalars, lists, maps) of one document, aliases included: at about 100 bytes each, 30 MiB while it is read.
-const NODES_MAX: usize = 300_000;
+/// Most documents in a file.
+pub(crate) const DOCUMENTS_MAX: usize = 50_000;
+
+/// Most nodes (scalars, lists, maps) of one document, aliases included: some 1,200 Services in one List. A map costs about
+/// 1 KiB while it is read, so that the worst document takes some 30 MiB for a moment.
+const NODES_MAX: usize = 50_000;
 
 /// Deepest nesting; Kubernetes objects have about 10 levels, settings of plugins a few more.
 const DEPTH_MAX: usize = 64;
@@ -36,7 +40,9 @@ pub(crate) enum ParseError {
         /// Line in the file, from 1.
         line: usize,
     },
-    /// It is not YAML or JSON, or beyond the bounds.
+    /// It has more nodes than may be, aliases included, or is nested more deeply.
+    TooLarge,
+    /// It is not YAML or JSON.
     Syntax {
         /// Line in the file, from 1; 0 where it is not known.
         line: usize,
@@ -46,7 +52,7 @@ pub(crate) enum ParseError {
 }
 
 /// Splits YAML at its document markers (YAML 1.2 §9.1.2): lines that begin with `---` or are `...`. Such a line cannot
-/// stand inside a document, so no parsing is needed.
+/// stand inside a document, so no parsing is needed. Stops after one more than [`DOCUMENTS_MAX`].
 pub(crate) fn split(content: &[u8]) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     let mut begin = (0, 0);
@@ -56,6 +62,9 @@ pub(crate) fn split(content: &[u8]) -> Vec<Chunk> {
             line.strip_prefix(mark)
                 .is_some_and(|rest| rest.first().is_none_or(|byte| byte.is_ascii_whitespace()))
         };
+        if chunks.len() > DOCUMENTS_MAX {
+            return chunks;
+        }
         if marker(b"---") || marker(b"...") {
             push(&mut chunks, content, begin.0..offset, begin.1);
             // `--- # comment` and `--- {a: b}` are allowed: what follows the marker belongs to the document. The
@@ -95,9 +104,27 @@ pub(crate) fn parse(content: &[u8], first_line: usize, json: bool) -> Result<Val
     serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
         let line =
             error.location().map_or(0, |at| first_line + usize::try_from(at.line()).unwrap_or_default());
+        if is_bound(error.without_snippet()) {
+            return ParseError::TooLarge;
+        }
         let message = error.without_snippet().to_string();
         ParseError::Syntax { line, message: message.lines().next().unwrap_or_default().to_owned() }
     })
+}
+
+/// True for what the parser refuses because of [`options`], and not because of YAML.
+fn is_bound(error: &serde_saphyr::Error) -> bool {
+    use serde_saphyr::Error;
+    match error {
+        Error::AliasError { error, .. } => is_bound(error),
+        error => matches!(
+            error,
+            Error::Budget { .. }
+                | Error::AliasReplayLimitExceeded { .. }
+                | Error::AliasExpansionLimitExceeded { .. }
+                | Error::AliasReplayStackDepthExceeded { .. }
+        ),
+    }
 }
 
 fn options() -> Options {
@@ -143,6 +170,11 @@ mod tests {
     }
 
     #[test]
+    fn splitting_ends_soon_after_the_last_document_that_may_be() {
+        assert_eq!(split("---\na: b\n".repeat(3 * DOCUMENTS_MAX).as_bytes()).len(), DOCUMENTS_MAX + 1);
+    }
+
+    #[test]
     fn the_line_of_an_error_is_the_line_in_the_file() {
         let content = b"a: 1\n---\nb: 2\nc: [\n";
         let chunk = &split(content)[1];
@@ -168,7 +200,9 @@ mod tests {
             let aliases = vec![format!("*a{before}"); 10].join(", ");
             bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
         }
-        assert!(matches!(parse(bomb.as_bytes(), 0, false), Err(ParseError::Syntax { .. })));
+        assert_eq!(parse(bomb.as_bytes(), 0, false), Err(ParseError::TooLarge));
+        let wide = format!("a: [{}]", "{a: b},".repeat(NODES_MAX));
+        assert_eq!(parse(wide.as_bytes(), 0, false), Err(ParseError::TooLarge));
         let deep = "[".repeat(100_000);
         assert!(matches!(parse(deep.as_bytes(), 0, false), Err(ParseError::Syntax { .. })));
         assert!(matches!(parse(deep.as_bytes(), 0, true), Err(ParseError::Syntax { .. })));

@@ -10,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::convert::{self, Identity, Options, Outcome, Projection};
-use crate::document::{self, ParseError};
+use crate::document::{self, Chunk, DOCUMENTS_MAX, ParseError};
 
 /// SHA-256 of a file or document.
 type Digest = [u8; 32];
@@ -230,12 +230,20 @@ impl Index {
             file.problems = vec![Problem::new(file_ref(name), Reason::Unreadable.as_str(), "", "", message)];
             return;
         }
+        let json = name.ends_with(".json");
+        let chunks =
+            if json { vec![Chunk { bytes: 0..content.len(), line: 0 }] } else { document::split(content) };
+        if chunks.len() > DOCUMENTS_MAX {
+            let message = format!("has more than {DOCUMENTS_MAX} documents; split it into several files");
+            file.problems = vec![Problem::new(file_ref(name), Reason::TooLarge.as_str(), "", "", message)];
+            return;
+        }
         let mut before: BTreeMap<Digest, Vec<Document>> = BTreeMap::new();
         for document in std::mem::take(&mut file.documents) {
             before.entry(document.digest).or_default().push(document);
         }
         let old_entries = std::mem::take(&mut file.entries);
-        let documents = self.documents(name, content, before);
+        let documents = self.documents(name, content, chunks, before);
         let torn = documents.iter().any(|document| document.torn);
         let mut entries: BTreeMap<ObjectRef, Vec<Arc<Entry>>> = BTreeMap::new();
         for entry in documents.iter().flat_map(|document| &document.entries) {
@@ -258,20 +266,23 @@ impl Index {
         &self,
         name: &str,
         content: &[u8],
+        chunks: Vec<Chunk>,
         mut before: BTreeMap<Digest, Vec<Document>>,
     ) -> Vec<Document> {
         let json = name.ends_with(".json");
-        let chunks = if json {
-            vec![document::Chunk { bytes: 0..content.len(), line: 0 }]
-        } else {
-            document::split(content)
-        };
-        let read = |chunk: document::Chunk| {
+        let mut shown = 0;
+        let read = |chunk: Chunk| {
             let bytes = &content[chunk.bytes];
             let digest: Digest = Sha256::digest(bytes).into();
             // One with problems of its own names its line, which may have moved.
-            let same = before.get_mut(&digest).and_then(Vec::pop).filter(|old| old.problems.is_empty());
-            same.unwrap_or_else(|| self.document(name, bytes, digest, chunk.line, json))
+            let same = before.get_mut(&digest).and_then(Vec::pop);
+            let same = same.filter(|old| !old.torn && old.problems.is_empty());
+            let mut document = same.unwrap_or_else(|| self.document(name, bytes, digest, chunk.line, json));
+            // What is not shown is not kept: a file of nothing but mistakes must not cost more than one of objects.
+            document.problems.truncate(FILE_PROBLEMS_MAX - shown);
+            document.problems.shrink_to_fit();
+            shown += document.problems.len();
+            document
         };
         chunks.into_iter().map(read).collect()
     }
@@ -289,6 +300,19 @@ impl Index {
                     file_ref(name),
                     Reason::InvalidEncoding.as_str(),
                     at(line),
+                    "",
+                    message,
+                ));
+            }
+            Err(ParseError::TooLarge) => {
+                document.torn = true;
+                let message = "is too large or nested too deeply: a document may have 50,000 values, aliases counted \
+                               where they stand, and 64 levels; split it into several";
+                let place = format!("document at line {}", line + 1);
+                document.problems.push(Problem::new(
+                    file_ref(name),
+                    Reason::TooLarge.as_str(),
+                    place,
                     "",
                     message,
                 ));

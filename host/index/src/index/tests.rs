@@ -181,6 +181,22 @@ fn peers_can_exchange_their_addresses_in_one_edit() {
 }
 
 #[test]
+fn a_file_of_nothing_but_mistakes_shows_some_and_keeps_its_objects() {
+    let mut index = Index::default();
+    apply(&mut index, "a.yaml", &pool("a", "203.0.113.0/24"));
+    let reasons = vec!["InvalidSyntax"; FILE_PROBLEMS_MAX].join(" ");
+    assert_eq!(
+        apply(&mut index, "a.yaml", &"---\na: [\n".repeat(1000)),
+        [format!("!File/a.yaml: {reasons}")]
+    );
+    let many = "---\na: b\n".repeat(DOCUMENTS_MAX + 1);
+    assert_eq!(apply(&mut index, "a.yaml", &many), ["!File/a.yaml: TooLarge"]);
+    let wide = format!("{}---\na: [{}]\n", pool("a", "203.0.113.0/25"), "x, ".repeat(100_000));
+    assert_eq!(apply(&mut index, "a.yaml", &wide), ["+AddressPool/a", "!File/a.yaml: TooLarge"]);
+    assert_eq!(index.len(), 1);
+}
+
+#[test]
 fn a_list_is_its_items_and_json_is_read_as_yaml_is() {
     let mut index = Index::default();
     let item = |name: &str| {
