@@ -4,7 +4,7 @@
 //! one of these may rely on what its docs say.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -319,9 +319,9 @@ pub struct BgpPeer {
     /// `spec.families`: both by default.
     pub families: Vec<Family>,
     /// `spec.nextHop.ipv4`, in place of the session's own address.
-    pub next_hop_v4: Option<IpAddr>,
+    pub next_hop_v4: Option<Ipv4Addr>,
     /// `spec.nextHop.ipv6`.
-    pub next_hop_v6: Option<IpAddr>,
+    pub next_hop_v6: Option<Ipv6Addr>,
     /// `spec.gracefulRestart.restartTime` where it is enabled (RFC 4724), at most 4095 s.
     pub graceful_restart: Option<Duration>,
     /// `spec.shutdownText`: the shutdown communication (RFC 9003), at most 255 octets.

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use bellhop_bgp::PeerConfigError;
 pub use bellhop_bgp::{GracefulRestart, State};
+pub use bellhop_core::announce::RouteChange;
 use bellhop_core::{Family, ObjectName, RouteAttributes};
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -102,17 +103,6 @@ pub struct PeerConfig {
     pub graceful_restart: Option<GracefulRestart>,
     /// Shutdown communication (RFC 9003) in place of [`ShutdownMode::Graceful`]'s; at most 128 octets are sent.
     pub shutdown_text: Option<Arc<str>>,
-}
-
-/// One route of one peer: wanted with attributes, or no longer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RouteChange {
-    /// The peer.
-    pub peer: ObjectName,
-    /// The prefix.
-    pub prefix: IpNet,
-    /// Its attributes; `None` to withdraw.
-    pub attributes: Option<Arc<RouteAttributes>>,
 }
 
 /// How to stop.

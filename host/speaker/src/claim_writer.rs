@@ -20,7 +20,7 @@ pub struct Written {
     pub result: Result<(), StoreError>,
 }
 
-/// Starts the thread.
+/// Starts the thread; it ends when the sender or the planner is gone.
 pub fn start(mut store: impl ClaimStore + Send + 'static, planner: mpsc::Sender<Event>) -> mpsc::Sender<Vec<ClaimChange>> {
     let (sender, mut inbox) = mpsc::channel::<Vec<ClaimChange>>(DEPTH);
     std::thread::spawn(move || {

@@ -12,6 +12,7 @@
 use std::net::IpAddr;
 
 use bellhop_core::objects::AddressClaim;
+use bellhop_core::{ObjectRef, Problem};
 
 mod fake;
 mod files;
@@ -23,7 +24,8 @@ mod tests;
 pub use fake::FakeClaims;
 pub use files::ClaimFiles;
 pub use lock::{LockError, WriterLock};
-pub use manifest::{ManifestError, claim_from_yaml, claim_name, claim_to_yaml};
+use bellhop_api::claim_name;
+pub use manifest::{ManifestError, claim_from_yaml, claim_to_yaml};
 
 /// Why a claim could not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +78,20 @@ impl StoreError {
             Self::Encode { .. } => "encode",
             Self::Io { .. } => "io",
         }
+    }
+
+    /// The same as a problem of the claim.
+    pub fn problem(&self, address: IpAddr) -> Problem {
+        let reason = match self {
+            Self::Exists { .. } => "ClaimExists",
+            Self::Missing { .. } => "ClaimMissing",
+            Self::Encode { .. } | Self::Io { .. } => "ClaimNotWritten",
+        };
+        let mut message = self.to_string();
+        if let Some(source) = std::error::Error::source(self) {
+            message = format!("{message}: {source}");
+        }
+        Problem::new(ObjectRef::cluster("AddressClaim", claim_name(address)), reason, "", "", message)
     }
 }
 

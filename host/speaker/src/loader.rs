@@ -11,7 +11,7 @@ use bellhop_core::ObjectName;
 use bellhop_core::objects::DecisionPolicy;
 use bellhop_policy_engine::Guest;
 use bellhop_policy_engine::rollout::LoadId;
-use bellhop_sandbox::{CompilerCommand, LoadError};
+use bellhop_sandbox::{CompilerCommand, Limits, LoadError};
 use tokio::sync::mpsc;
 
 use crate::planning::Event;
@@ -66,7 +66,7 @@ pub fn start(compiler: PathBuf, planner: mpsc::Sender<Event>) -> mpsc::Sender<Jo
 }
 
 fn load(compiler: &CompilerCommand, job: Job) -> Loaded {
-    let limits = bellhop_sandbox::Limits::of(&job.policy);
+    let limits = Limits { fuel: job.policy.fuel, memory: job.policy.memory };
     let result = bellhop_sandbox::load(&job.module, &job.policy.sha256, &job.policy.config, limits, compiler);
     Loaded {
         policy: job.policy.name.clone(),

@@ -21,13 +21,13 @@ use bellhop_core::announce::{Announcer, Changes};
 use bellhop_core::decision::FamilyUsage;
 use bellhop_core::report::{AllocationRole, Answer, Phase, Question};
 use bellhop_core::settings::SpeakerSettings;
-use bellhop_core::{Delta, ObjectName, Problem, Touched, World};
+use bellhop_core::{Delta, ObjectName, ObjectRef, Problem, Touched, World};
 use bellhop_ipam::{ClaimChange, Ledger, Mode};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::bgp::{BgpHandle, RouteChange, ShutdownMode};
+use crate::bgp::{BgpHandle, ShutdownMode};
 use crate::claim_writer::Written;
-use crate::claims::WriterLock;
+use crate::claims::StoreError;
 use crate::generation::RestartMark;
 use crate::loader::{Job, Loaded};
 use policies::Policies;
@@ -56,8 +56,8 @@ pub enum Event {
     Written(Vec<Written>),
     /// A version of a policy was loaded, or refused.
     Loaded(Box<Loaded>),
-    /// This process holds the lock of the state directory from now on.
-    Writer(WriterLock),
+    /// This process holds the lock of the state directory from now on, and writes claims by this.
+    Writer(mpsc::Sender<Vec<ClaimChange>>),
     /// A tool asks.
     Ask(Question, oneshot::Sender<Answer>),
     /// Stop.
@@ -67,40 +67,26 @@ pub enum Event {
     },
 }
 
-/// Who writes claims.
+/// Who allocates and writes claims.
 #[derive(Debug)]
-pub enum Role {
-    /// Nobody yet: another process holds the lock. `allocate` tells what to do with it.
-    Standby {
-        /// Started with `--allocate`.
-        allocate: bool,
-    },
-    /// This process, while it holds the lock.
-    Writer {
-        /// Started with `--allocate`.
-        allocate: bool,
-        /// Held for the life of the process.
-        lock: WriterLock,
-    },
+struct Role {
+    /// Started with `--allocate`.
+    allocate: bool,
+    /// The claim writer, while this process holds the lock of the state directory.
+    writer: Option<mpsc::Sender<Vec<ClaimChange>>>,
 }
 
 impl Role {
-    fn allocate(&self) -> bool {
-        match self {
-            Self::Standby { allocate } | Self::Writer { allocate, .. } => *allocate,
-        }
-    }
-
     fn report(&self) -> AllocationRole {
-        match self {
-            Self::Standby { allocate: true } => AllocationRole::Standby,
-            Self::Writer { allocate: true, .. } => AllocationRole::Writer,
-            Self::Standby { .. } | Self::Writer { .. } => AllocationRole::RequestedOnly,
+        match (self.allocate, &self.writer) {
+            (true, None) => AllocationRole::Standby,
+            (true, Some(_)) => AllocationRole::Writer,
+            (false, _) => AllocationRole::RequestedOnly,
         }
     }
 
     fn mode(&self) -> Mode {
-        if self.allocate() { Mode::Allocate } else { Mode::RequestedOnly }
+        if self.allocate { Mode::Allocate } else { Mode::RequestedOnly }
     }
 }
 
@@ -118,7 +104,6 @@ pub struct Planning {
     restarted: bool,
     bgp: BgpHandle,
     binder: watch::Sender<Option<BTreeSet<IpAddr>>>,
-    writer: mpsc::Sender<Vec<ClaimChange>>,
     /// Claims on their way to the disk; nothing is proposed meanwhile.
     writing: bool,
     /// What changed since the ledger last planned.
@@ -127,6 +112,7 @@ pub struct Planning {
     pools: BTreeMap<ObjectName, Vec<FamilyUsage>>,
     ledger_problems: Vec<Problem>,
     write_problems: BTreeMap<IpAddr, Problem>,
+    peer_problems: Vec<Problem>,
     peers_changed: bool,
     policies_changed: bool,
 }
@@ -140,7 +126,6 @@ impl Planning {
         mark: RestartMark,
         bgp: BgpHandle,
         binder: watch::Sender<Option<BTreeSet<IpAddr>>>,
-        writer: mpsc::Sender<Vec<ClaimChange>>,
         loader: mpsc::Sender<Job>,
     ) -> Self {
         Self {
@@ -151,18 +136,18 @@ impl Planning {
             world: World::default(),
             ledger: Ledger::new(),
             policies: Policies::new(loader),
-            role: Role::Standby { allocate },
+            role: Role { allocate, writer: None },
             restarted: mark.stands(),
             mark,
             bgp,
             binder,
-            writer,
             writing: false,
             unplanned: Touched::default(),
             bound: BTreeSet::new(),
             pools: BTreeMap::new(),
             ledger_problems: Vec::new(),
             write_problems: BTreeMap::new(),
+            peer_problems: Vec::new(),
             peers_changed: false,
             policies_changed: false,
         }
@@ -227,9 +212,9 @@ impl Planning {
                     self.re_evaluate();
                 }
             }
-            Event::Writer(lock) => {
+            Event::Writer(writer) => {
                 tracing::info!(node = %self.node, "holds the lock of the state directory: writes claims from now on");
-                self.role = Role::Writer { allocate: self.role.allocate(), lock };
+                self.role.writer = Some(writer);
                 self.unplanned.merge(Touched::everything());
             }
             Event::Ask(question, reply) => {
@@ -282,7 +267,7 @@ impl Planning {
                 Err(error) => {
                     tracing::error!(%address, %error, "cannot write a claim");
                     self.write_problems.insert(address, error.problem(address));
-                    if error.exists() {
+                    if matches!(error, StoreError::Exists { .. }) {
                         self.ledger.avoid(address);
                     }
                     self.unplanned.addresses = true;
@@ -302,12 +287,13 @@ impl Planning {
             return;
         }
         self.plan_claims().await;
+        if std::mem::take(&mut self.peers_changed) {
+            // Before the routes: what is wanted of a peer that is not configured yet would be dropped.
+            self.configure_bgp().await;
+        }
         let changes = self.announcer.plan(now, &self.world, self.policies.decisions(now));
         self.policies.log_events();
         self.carry_out(changes).await;
-        if std::mem::take(&mut self.peers_changed) {
-            self.configure_bgp().await;
-        }
     }
 
     async fn advance_phase(&mut self, now: Instant) {
@@ -322,7 +308,6 @@ impl Planning {
                 Phase::Binding
             }
             Phase::Binding if self.first_announcement_complete() || now >= self.phase_since + BINDING_TIMEOUT => {
-                self.configure_bgp().await;
                 self.bgp.ready().await;
                 if let Err(error) = self.mark.set() {
                     tracing::error!(%error, "cannot write the restart mark: the next start will not count as a restart");
@@ -368,8 +353,8 @@ impl Planning {
         }
         self.ledger_problems = plan.problems;
         self.pools = plan.pools;
-        if !plan.changes.is_empty() && matches!(self.role, Role::Writer { .. }) {
-            self.writing = self.writer.send(plan.changes).await.is_ok();
+        if let Some(writer) = self.role.writer.as_ref().filter(|_| !plan.changes.is_empty()) {
+            self.writing = writer.send(plan.changes).await.is_ok();
         }
     }
 
@@ -381,31 +366,35 @@ impl Planning {
             }
         }
         if !changes.routes.is_empty() {
-            let routes = changes
-                .routes
-                .into_iter()
-                .map(|change| RouteChange {
-                    peer: change.peer,
-                    prefix: change.prefix,
-                    attributes: change.attributes,
-                })
-                .collect();
-            self.bgp.routes(routes).await;
+            self.bgp.routes(changes.routes).await;
         }
     }
 
     async fn configure_bgp(&mut self) {
         let Some(node) = self.world.nodes().get(&self.node) else {
-            tracing::warn!(node = %self.node, "no Node of this name among the manifests: no peer is dialled");
+            let message = "no Node of this name among the manifests, so no peer is dialled; add it, or start with --node \
+                           as a Node is named";
+            let problem = Problem::new(ObjectRef::cluster("Node", self.node.clone()), "NodeMissing", "", "", message);
+            tracing::warn!("{problem}");
+            self.peer_problems = vec![problem];
             return;
         };
         let settings = SpeakerSettings::of(&self.world, node, BIND_BY_DEFAULT);
         let config = peers::bgp_config(&self.world, node, &settings, self.restarted);
-        self.bgp.configure(config).await;
+        let refused = self.bgp.configure(config).await;
+        for (peer, problem) in &refused {
+            tracing::warn!(%peer, "BGPPeer/{peer}: {problem}");
+        }
+        self.peer_problems = refused
+            .into_iter()
+            .map(|(peer, problem)| {
+                Problem::new(ObjectRef::cluster("BGPPeer", peer), "InvalidPeer", "", "", problem.to_string())
+            })
+            .collect();
     }
 
     /// Stops: the routes are left standing, or drained and withdrawn.
-    async fn stop(mut self, keep_routes: bool) {
+    async fn stop(self, keep_routes: bool) {
         if keep_routes {
             tracing::info!("stopping; the routes are left standing for the next process");
             self.bgp.shutdown(ShutdownMode::Silent).await;

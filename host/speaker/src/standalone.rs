@@ -10,12 +10,12 @@
 //!
 //! Everything reaches the planning thread by one bounded channel of depth [`EVENTS`]; nothing else owns decisions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use bellhop_core::ObjectName;
-use bellhop_index::ManifestSource;
+use bellhop_core::{Delta, ObjectName};
+use bellhop_index::{Folder, ManifestSource};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -28,6 +28,9 @@ use crate::{binder, claim_writer, loader, socket};
 /// Events on their way to the planning thread. Each is a batch, so few are enough; a full channel slows the sources
 /// down and loses nothing.
 const EVENTS: usize = 64;
+
+/// Readings of the folders on their way; one at a time keeps memory flat while a large folder is taken in.
+const READINGS: usize = 1;
 
 /// How often a process that stands by looks whether the state directory's lock has become free. The kernel frees it
 /// with its holder, so this bounds how long nobody allocates.
@@ -61,21 +64,24 @@ pub struct Options {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let state = &options.state;
     std::fs::create_dir_all(state).with_context(|| format!("cannot make the state directory {}", state.display()))?;
-    let claims = ClaimFiles::open(state).with_context(|| format!("cannot open the claims in {}", state.display()))?;
+    let claims = ClaimFiles::folder(state);
+    std::fs::create_dir_all(&claims).with_context(|| format!("cannot make the folder {}", claims.display()))?;
     let mark = RestartMark::new(state, &options.node)
         .with_context(|| format!("cannot read or make the restart mark in {}", state.display()))?;
     let listener = socket::listen(&options.socket)
         .with_context(|| format!("cannot listen for tools on {}", options.socket.display()))?;
 
     let (events, inbox) = mpsc::channel(EVENTS);
-    let source = ManifestSource::start(
-        vec![options.manifests.clone()],
-        Some(claims.folder().to_path_buf()),
-        &options.namespace,
-        events.clone(),
-        Event::Deltas,
+    let (deltas, readings) = mpsc::channel(READINGS);
+    let folders = vec![Folder::manifests(&options.manifests), Folder::own(claims)];
+    // Nothing else on a plain host would serve a Service without a class.
+    let source = ManifestSource::watch(
+        folders,
+        bellhop_index::Options { namespace: options.namespace.as_str().into(), classless: true },
+        deltas,
     )
     .with_context(|| format!("cannot watch {}", options.manifests.display()))?;
+    tokio::spawn(forward(readings, events.clone()));
     keep_lock(state.clone(), events.clone());
     tokio::spawn(socket::serve(listener, events.clone()));
     tokio::spawn(stop_on_signal(events.clone(), options.keep_routes_on_stop));
@@ -87,7 +93,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         mark,
         bgp,
         binder::start(events.clone()).context("cannot open a netlink socket")?,
-        claim_writer::start(claims, events.clone()),
         loader::start(options.compiler.clone(), events),
     );
     let runtime = tokio::runtime::Handle::current();
@@ -105,21 +110,36 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
 }
 
+async fn forward(mut readings: mpsc::Receiver<Vec<Delta>>, events: mpsc::Sender<Event>) {
+    while let Some(deltas) = readings.recv().await {
+        if events.send(Event::Deltas(deltas)).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Takes the lock of the state directory when it becomes free, and holds it for the life of the process.
 fn keep_lock(state: PathBuf, events: mpsc::Sender<Event>) {
     tokio::spawn(async move {
         loop {
-            match WriterLock::try_acquire(&state) {
-                Ok(Some(lock)) => {
-                    let _ = events.send(Event::Writer(lock)).await;
+            match writer(&state) {
+                Ok(Some(store)) => {
+                    let writer = claim_writer::start(store, events.clone());
+                    let _ = events.send(Event::Writer(writer)).await;
                     return;
                 }
                 Ok(None) => {}
-                Err(error) => tracing::error!(%error, "cannot lock the state directory"),
+                Err(error) => tracing::error!("cannot write claims: {error:#}"),
             }
             tokio::time::sleep(LOCK_RETRY).await;
         }
     });
+}
+
+/// The claims for writing, where no other process has them.
+fn writer(state: &Path) -> anyhow::Result<Option<ClaimFiles>> {
+    let Some(lock) = WriterLock::try_acquire(state)? else { return Ok(None) };
+    Ok(Some(ClaimFiles::open(lock)?))
 }
 
 async fn stop_on_signal(events: mpsc::Sender<Event>, keep_routes: bool) {

@@ -43,7 +43,8 @@ struct Inside {
 fn run(command: &str) {
     let mut words = command.split_whitespace();
     let program = words.next().expect("a program");
-    let output = Command::new(program).args(words).output().unwrap_or_else(|error| panic!("{command}: {error}"));
+    let output =
+        Command::new(program).args(words).output().unwrap_or_else(|error| panic!("{command}: {error}"));
     assert!(
         output.status.success(),
         "{command}: {} (this test needs root, iproute2 and FRR)",
@@ -149,7 +150,12 @@ fn in_lab<F: Future<Output = ()>>(test: &str, asn: u32, body: impl FnOnce(Inside
 
 impl Inside {
     fn vtysh(&self, command: &str) -> String {
-        let output = Command::new("vtysh").arg("--vty_socket").arg(&self.folder).args(["-c", command]).output().unwrap();
+        let output = Command::new("vtysh")
+            .arg("--vty_socket")
+            .arg(&self.folder)
+            .args(["-c", command])
+            .output()
+            .unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -417,8 +423,10 @@ async fn deletes_over_a_restart(lab: &Inside, forwarding_preserved: bool) -> usi
     let deletes = kernel.deletes("");
     second.routes(routes(100, 20, Some(&attributes(1)))).await;
     second.ready().await;
-    until("both End-of-RIBs", || second.snapshot().peers.get(PEER).is_some_and(|p| p.counters.end_of_ribs_sent == 2))
-        .await;
+    until("both End-of-RIBs", || {
+        second.snapshot().peers.get(PEER).is_some_and(|p| p.counters.end_of_ribs_sent == 2)
+    })
+    .await;
     until("120 prefixes again", || lab.prefixes() == 120).await;
     until("120 routes in the kernel again", || lab.kernel_routes() == 120).await;
     let deletes = deletes.max(kernel.deletes(""));

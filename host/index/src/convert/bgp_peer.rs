@@ -1,5 +1,6 @@
 //! BGPPeer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,21 +73,17 @@ pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Repor
     }
     let connect_retry_time =
         fields::duration(&spec.connect_retry_time, "spec.connectRetryTime", second..=HOLD_TIME_MAX, report);
-    let mut next_hop = |text: Option<&String>, field: &str, family: Family| {
-        let address = fields::address(text?, field, report)?;
-        if Family::of(address) != family {
-            report.wrong(
-                Reason::InvalidAddress,
-                field,
-                address.to_string(),
-                format!("must be an {family} address"),
-            );
-        }
-        Some(address)
-    };
     let hops = spec.next_hop.clone().unwrap_or_default();
-    let next_hop_v4 = next_hop(hops.ipv4.as_ref(), "spec.nextHop.ipv4", Family::Ipv4);
-    let next_hop_v6 = next_hop(hops.ipv6.as_ref(), "spec.nextHop.ipv6", Family::Ipv6);
+    let next_hop_v4 =
+        next_hop(hops.ipv4.as_ref(), "spec.nextHop.ipv4", Family::Ipv4, report).and_then(|hop| match hop {
+            IpAddr::V4(hop) => Some(hop),
+            IpAddr::V6(_) => None,
+        });
+    let next_hop_v6 =
+        next_hop(hops.ipv6.as_ref(), "spec.nextHop.ipv6", Family::Ipv6, report).and_then(|hop| match hop {
+            IpAddr::V6(hop) => Some(hop),
+            IpAddr::V4(_) => None,
+        });
     if let Some(text) = spec.shutdown_text.as_deref().filter(|text| text.len() > SHUTDOWN_TEXT_MAX) {
         let message = format!("has {} octets of UTF-8 and may have at most {SHUTDOWN_TEXT_MAX}", text.len());
         report.wrong(Reason::TooLarge, "spec.shutdownText", text, message);
@@ -119,6 +116,20 @@ pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Repor
         graceful_restart: restart_time.filter(|_| graceful_restart.enabled),
         shutdown_text: spec.shutdown_text.as_deref().map(Into::into),
     }))
+}
+
+/// A next hop of a family.
+fn next_hop(text: Option<&String>, field: &str, family: Family, report: &mut Report) -> Option<IpAddr> {
+    let address = fields::address(text?, field, report)?;
+    if Family::of(address) != family {
+        report.wrong(
+            Reason::InvalidAddress,
+            field,
+            address.to_string(),
+            format!("must be an {family} address"),
+        );
+    }
+    Some(address)
 }
 
 /// AS numbers that no speaker may have: AS_TRANS, and the last ones of 16 and 32 bits (RFC 7300).

@@ -33,7 +33,10 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn routes_sent(&self, peer: &ObjectName) -> BTreeMap<IpNet, Arc<RouteAttributes>> {
-        self.peers.get(peer).map(|session| session.machine.routes_sent().into_iter().collect()).unwrap_or_default()
+        self.peers
+            .get(peer)
+            .map(|session| session.machine.routes_sent().into_iter().collect())
+            .unwrap_or_default()
     }
 }
 
@@ -112,7 +115,8 @@ impl Core {
         // Reports are no longer read: a task that wants to send one must not wait for ever.
         drop(reports);
         let tasks = &mut self.tasks;
-        let _ = tokio::time::timeout(2 * FAREWELL, async { while tasks.join_next().await.is_some() {} }).await;
+        let _ =
+            tokio::time::timeout(2 * FAREWELL, async { while tasks.join_next().await.is_some() {} }).await;
         if let Some(Some(reply)) = done {
             // The caller may have gone.
             let _ = reply.send(());
@@ -202,7 +206,12 @@ impl Core {
         problems
     }
 
-    fn add(&mut self, name: &ObjectName, config: &BgpConfig, peer: &PeerConfig) -> Result<Session, PeerProblem> {
+    fn add(
+        &mut self,
+        name: &ObjectName,
+        config: &BgpConfig,
+        peer: &PeerConfig,
+    ) -> Result<Session, PeerProblem> {
         self.lives += 1;
         let life = self.lives;
         let machine = Peer::new(machine_config(config, peer), self.seeds.hash_one(life))?;
@@ -233,9 +242,8 @@ impl Core {
     ) -> Result<(), PeerProblem> {
         let machine = machine_config(config, peer);
         machine.check()?;
-        let transport = |peer: &PeerConfig| {
-            (peer.peer_address, peer.peer_port, peer.source_address, peer.ebgp_multihop)
-        };
+        let transport =
+            |peer: &PeerConfig| (peer.peer_address, peer.peer_port, peer.source_address, peer.ebgp_multihop);
         let moved = transport(&session.config) != transport(peer);
         session.config = peer.clone();
         if moved {
@@ -418,7 +426,9 @@ impl Core {
         for (id, link) in session.links.iter().filter(|(_, link)| link.open) {
             while let Ok(permit) = link.chunks.try_reserve() {
                 let mut buf = BytesMut::new();
-                if session.machine.transmit(Instant::now(), *id, &mut buf, CHUNK - bellhop_bgp::MAX_MESSAGE) == 0 {
+                if session.machine.transmit(Instant::now(), *id, &mut buf, CHUNK - bellhop_bgp::MAX_MESSAGE)
+                    == 0
+                {
                     break;
                 }
                 permit.send(buf.freeze());
@@ -524,7 +534,9 @@ fn log(peer: &ObjectName, event: &Event) {
         Event::CapabilitiesReduced => {
             tracing::warn!(%peer, "the neighbour refuses optional capabilities; trying with fewer");
         }
-        Event::RefreshRequested(family) => tracing::info!(%peer, %family, "the neighbour asks for all routes again"),
+        Event::RefreshRequested(family) => {
+            tracing::info!(%peer, %family, "the neighbour asks for all routes again")
+        }
         Event::EndOfRibReceived(family) => tracing::debug!(%peer, %family, "End-of-RIB received"),
         Event::Refused(refusal) => {
             tracing::warn!(%peer, family = %refusal.family, category = refusal.reason.category(), reason = %refusal.reason, "routes cannot be announced");

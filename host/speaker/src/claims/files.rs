@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use bellhop_core::objects::AddressClaim;
 
-use super::manifest::{claim_name, claim_to_yaml};
-use super::{StoreError, ClaimStore, WriterLock};
+use super::manifest::claim_to_yaml;
+use super::{ClaimStore, StoreError, WriterLock};
+use bellhop_api::claim_name;
 
 /// Name of the folder in the state directory.
 const FOLDER: &str = "claims";

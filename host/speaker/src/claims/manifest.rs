@@ -1,15 +1,11 @@
 //! A claim as the manifest of an AddressClaim, and back.
 
-use std::net::IpAddr;
-
 use bellhop_api as api;
+use bellhop_api::claim_name;
 use bellhop_core::names::NamespacedName;
 use bellhop_core::objects::{AddressClaim, DecidedBy, Holder, Port, Protocol};
 
-/// `spec.decision.policy` where no policy chose.
-const BUILT_IN: &str = "built-in";
-
-/// Longest `spec.decision.note`, in characters, as the kind AddressClaim allows.
+/// Longest `spec.decidedBy.note`, in characters, as the kind AddressClaim allows.
 const NOTE_MAX: usize = 512;
 
 /// Why a text is not the manifest of a claim.
@@ -31,14 +27,6 @@ pub enum ManifestError {
     },
 }
 
-/// `metadata.name` of the claim of an address: as it is written for IPv4, in full with dashes for IPv6.
-pub fn claim_name(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => address.segments().map(|segment| format!("{segment:04x}")).join("-"),
-    }
-}
-
 /// A claim as YAML.
 ///
 /// # Errors
@@ -51,7 +39,7 @@ pub fn claim_to_yaml(claim: &AddressClaim) -> Result<String, ManifestError> {
         ports: holder.ports.iter().map(port_to_api).collect(),
         sharing_key: holder.sharing_key.as_deref().unwrap_or_default().to_owned(),
     });
-    let decision = claim.decided_by.as_ref().map(|by| api::ClaimDecision {
+    let decided_by = claim.decided_by.as_ref().map(|by| api::ClaimDecidedBy {
         policy: by.policy.to_string(),
         digest: by.digest.to_string(),
         note: by.note.as_deref().unwrap_or_default().chars().take(NOTE_MAX).collect(),
@@ -60,7 +48,7 @@ pub fn claim_to_yaml(claim: &AddressClaim) -> Result<String, ManifestError> {
         address: claim.address.to_string(),
         pool: claim.pool.as_deref().unwrap_or_default().to_owned(),
         holders: holders.collect(),
-        decision,
+        decided_by,
     };
     let claim = api::AddressClaim::new(&claim_name(claim.address), spec);
     serde_saphyr::to_string(&claim).map_err(|error| ManifestError::Syntax(error.to_string()))
@@ -86,10 +74,10 @@ pub fn claim_from_yaml(text: &str) -> Result<AddressClaim, ManifestError> {
         ports: holder.ports.iter().map(port_from_api).collect(),
         sharing_key: present(holder.sharing_key),
     });
-    let decided_by = spec.decision.filter(|decision| decision.policy != BUILT_IN).map(|decision| DecidedBy {
-        policy: decision.policy.into(),
-        digest: decision.digest.into(),
-        note: present(decision.note),
+    let decided_by = spec.decided_by.map(|by| DecidedBy {
+        policy: by.policy.into(),
+        digest: by.digest.into(),
+        note: present(by.note),
     });
     Ok(AddressClaim { address, pool: present(spec.pool), holders: holders.collect(), decided_by })
 }

@@ -134,6 +134,7 @@ impl Planning {
         problems.extend(self.ledger.outcomes().values().filter_map(|outcome| outcome.waiting.clone()));
         problems.extend(self.ledger.outcomes().values().flat_map(|outcome| outcome.warnings.clone()));
         problems.extend(self.write_problems.values().cloned());
+        problems.extend(self.peer_problems.iter().cloned());
         problems.extend(self.policies.problems());
         problems
     }

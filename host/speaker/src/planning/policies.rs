@@ -93,17 +93,17 @@ impl Policies {
         let Loaded { policy, load, result } = loaded;
         let Some(rollout) = self.rollouts.get_mut(&policy) else { return false };
         let mut outputs = Vec::new();
-        let (guest, outcome) = match result {
+        let checked = result
+            .map_err(|error| LoadFailure {
+                stage: stage(error.stage),
+                reason: error.category(),
+                transient: error.transient(),
+                message: error.message,
+            })
+            .and_then(|guest| Engine::check(rollout.spec(), &*guest).map(|()| guest).map_err(LoadFailure::from));
+        let (guest, outcome) = match checked {
             Ok(guest) => (Some(guest), Ok(())),
-            Err(error) => {
-                let failure = LoadFailure {
-                    stage: stage(error.stage),
-                    reason: error.category(),
-                    message: error.message.clone(),
-                    transient: error.transient(),
-                };
-                (None, Err(failure))
-            }
+            Err(failure) => (None, Err(failure)),
         };
         rollout.handle(now, Input::Finished(load, outcome), &mut outputs);
         self.execute(outputs, guest.map(|guest| (load, guest)))
@@ -128,7 +128,10 @@ impl Policies {
                 Output::Cancel(_) => {}
                 Output::Swap { load, policy } => {
                     let Some((_, guest)) = loaded.take_if(|(id, _)| *id == load) else { continue };
-                    changed |= self.swap(load, &policy, guest);
+                    match self.engine.set(policy.clone(), guest) {
+                        Ok(()) => changed = true,
+                        Err(error) => tracing::error!(policy = %policy.name, %error, "a checked version was refused"),
+                    }
                 }
                 Output::Update(policy) => {
                     self.engine.update_spec(policy);
@@ -148,20 +151,6 @@ impl Policies {
         self.offer_jobs();
         self.log_steps();
         changed
-    }
-
-    fn swap(&mut self, load: LoadId, policy: &Arc<DecisionPolicy>, guest: Arc<dyn Guest>) -> bool {
-        match self.engine.set(policy.clone(), guest) {
-            Ok(()) => true,
-            Err(error) => {
-                let mut outputs = Vec::new();
-                if let Some(rollout) = self.rollouts.get_mut(&policy.name) {
-                    let failed = Input::SwapFailed(load, error.category(), error.to_string());
-                    rollout.handle(Instant::now(), failed, &mut outputs);
-                }
-                self.execute(outputs, None)
-            }
-        }
     }
 
     fn offer_jobs(&mut self) {
