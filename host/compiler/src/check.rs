@@ -253,18 +253,25 @@ impl Survey {
 const HOOKS: [(Hook, &str); 3] =
     [(Hook::Address, interface::ADDRESS), (Hook::Nodes, interface::NODES), (Hook::Route, interface::ROUTE)];
 
-/// True where `name` is `known` or another patch release of it: below 1.0 the second number is the major one.
+/// Begins the names of interfaces in core modules of the newer naming scheme (`wit-component`'s `cm32p2`), which write
+/// the versions of interfaces without what does not matter to compatibility.
+const STANDARD_NAMES: &str = "cm32p2|";
+
+/// True where `name` is `known` or another compatible release of it.
 fn compatible(name: &str, known: &str) -> bool {
-    let (Some((name, version)), Some((known, known_version))) = (name.split_once('@'), known.split_once('@'))
-    else {
-        return false;
-    };
-    let (Some((major, _)), Some((known_major, _))) =
-        (version.rsplit_once('.'), known_version.rsplit_once('.'))
-    else {
-        return false;
-    };
-    name == known && major == known_major
+    let name = name.strip_prefix(STANDARD_NAMES).unwrap_or(name);
+    match (name.split_once('@'), known.split_once('@')) {
+        (Some((name, version)), Some((known, known_version))) => {
+            name == known && compatibility(version) == compatibility(known_version)
+        }
+        _ => false,
+    }
+}
+
+/// The part of a version that two compatible releases share: below 1.0 the first two numbers, else the first.
+fn compatibility(version: &str) -> &str {
+    let end = version.match_indices('.').nth(usize::from(version.starts_with("0."))).map(|(index, _)| index);
+    &version[..end.unwrap_or(version.len())]
 }
 
 /// WebAssembly as policies may use it, for the validator.
@@ -292,6 +299,9 @@ mod tests {
     #[test]
     fn another_patch_release_of_an_interface_is_compatible_and_another_minor_one_is_not() {
         assert!(compatible("a:b/c@0.1.7", "a:b/c@0.1.0"));
+        assert!(compatible("cm32p2|a:b/c@0.1", "a:b/c@0.1.0"));
+        assert!(compatible("a:b/c@1.7.0", "a:b/c@1.0.0"));
+        assert!(!compatible("a:b/c@2.0.0", "a:b/c@1.0.0"));
         assert!(!compatible("a:b/c@0.2.0", "a:b/c@0.1.0"));
         assert!(!compatible("a:b/d@0.1.0", "a:b/c@0.1.0"));
         assert!(!compatible("a:b/c", "a:b/c@0.1.0"));

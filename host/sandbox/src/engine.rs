@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasmtime::component::{Linker, WasmStr};
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, StoreContextMut, Trap, WasmFeatures,
+    Config, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig, StoreContextMut, Trap,
+    WasmFeatures,
 };
 
 use crate::abi::Level;
@@ -58,11 +59,15 @@ pub fn features_off() -> WasmFeatures {
 
 /// What both sides must agree on, as native code says what it was compiled for and is refused by any other engine.
 pub fn config() -> Config {
+    let mut cost = OperatorCost::new();
+    cost.MemoryGrow = limits::FUEL_PER_GROWTH;
+    cost.TableGrow = limits::FUEL_PER_GROWTH;
     let mut config = Config::new();
     config
         .wasm_features(features_off(), false)
         .wasm_component_model(true)
         .consume_fuel(true)
+        .operator_cost(cost)
         .epoch_interruption(true)
         .concurrency_support(false)
         .max_wasm_stack(limits::STACK)

@@ -23,6 +23,10 @@ pub const MEMORY: u64 = 16 << 20;
 /// Most memory that a policy may be given: what the API allows, and what an instance's address space holds.
 pub const MEMORY_MAX: u64 = 64 << 20;
 
+/// Fuel of one `memory.grow` or `table.grow`, which are calls into the host and not one instruction: the most that the
+/// runtime can charge.
+pub const FUEL_PER_GROWTH: u8 = u8::MAX;
+
 /// Elements of all tables of an instance; Rust's function tables have a few hundred.
 pub const TABLE_ELEMENTS: usize = 20_000;
 

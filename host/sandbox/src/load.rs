@@ -93,7 +93,11 @@ pub fn load(
                 };
                 LoadError::new(Stage::Checked, refusal, error.to_string())
             })?;
-    guest.check_types().map_err(|error| failed(Stage::Checked, Refusal::Contract, &error))?;
+    guest.check_types().map_err(|error| match error {
+        GuestError::InvalidAnswer { .. } => failed(Stage::Checked, Refusal::Contract, &error),
+        // The instance could not even be made.
+        _ => failed(Stage::Configured, Refusal::Failed, &error),
+    })?;
     configured(&guest)?;
     selftest::run(&guest)?;
     Ok(Loaded { guest, compile_time })
