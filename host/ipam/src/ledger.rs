@@ -184,9 +184,11 @@ impl Ledger {
             }
             *looked.entry(turn.service.clone()).or_default() += 1;
             let changed = std::mem::take(&mut round.changed);
-            let mut woken: BTreeSet<_> = changed.iter().flat_map(|address| round.ledger.waiting_for(*address)).collect();
+            let mut woken: BTreeSet<_> =
+                changed.iter().flat_map(|address| round.ledger.waiting_for(*address)).collect();
             woken.remove(&turn.service);
-            let (again, later) = woken.into_iter().partition(|key| looked.get(key).is_none_or(|n| *n < LOOKS_MAX));
+            let (again, later) =
+                woken.into_iter().partition(|key| looked.get(key).is_none_or(|n| *n < LOOKS_MAX));
             queue.extend(round.ledger.in_order(world, again));
             let later: BTreeSet<ServiceKey> = later;
             round.ledger.unsettled.extend(later);
@@ -240,7 +242,14 @@ impl Ledger {
             keys.extend(self.waiting_for(address));
         }
         if whole {
-            keys.extend(world.services().keys().chain(self.outcomes.keys()).chain(self.claims.by_service.keys()).cloned());
+            keys.extend(
+                world
+                    .services()
+                    .keys()
+                    .chain(self.outcomes.keys())
+                    .chain(self.claims.by_service.keys())
+                    .cloned(),
+            );
         }
         for key in &touched.services {
             // Whoever waits for what this one holds looks again: it may have become one to share with.
@@ -257,7 +266,8 @@ impl Ledger {
     /// Puts Services in the order in which they are looked at.
     fn in_order(&self, world: &World, keys: BTreeSet<ServiceKey>) -> BTreeSet<Turn> {
         let turn = |key: ServiceKey| {
-            let service = world.services().get(&key).filter(|service| service.wants_address && !service.deleting);
+            let service =
+                world.services().get(&key).filter(|service| service.wants_address && !service.deleting);
             let class = match service {
                 None => Class::Gone,
                 Some(_) if self.claims.by_service.contains_key(&key) => Class::Holds,
@@ -291,9 +301,10 @@ impl Ledger {
 
     /// Follows the addresses of nodes and peers; those that came or went.
     fn follow_owned(&mut self, world: &World) -> Vec<IpAddr> {
-        let nodes = world.nodes().values().flat_map(|node| {
-            node.addresses.iter().map(|address| (*address, format!("Node/{}", node.name)))
-        });
+        let nodes = world
+            .nodes()
+            .values()
+            .flat_map(|node| node.addresses.iter().map(|address| (*address, format!("Node/{}", node.name))));
         let peers = world.peers().values().map(|peer| (peer.address, format!("BGPPeer/{}", peer.name)));
         let owned: BTreeMap<IpAddr, String> = peers.chain(nodes).collect();
         let before = std::mem::replace(&mut self.claims.owned, owned);

@@ -103,7 +103,12 @@ impl Pool {
     pub(crate) fn free(&self, family: Family) -> impl Iterator<Item = (IpAddr, u32)> {
         let space = self.space(family);
         let released = space.released.values().zip(1..).map(|(number, rank)| (*number, rank));
-        space.never.iter().map(|number| (number, 0)).chain(released).map(move |(n, rank)| (address(family, n), rank))
+        space
+            .never
+            .iter()
+            .map(|number| (number, 0))
+            .chain(released)
+            .map(move |(n, rank)| (address(family, n), rank))
     }
 
     /// True when some address of the family is free.
@@ -157,8 +162,13 @@ impl Pools {
         occupancy: &dyn Occupancy,
     ) -> Vec<AddressRange> {
         let mut moved = Vec::new();
-        let gone: BTreeSet<_> =
-            self.in_force.keys().chain(self.refused.keys()).filter(|name| !world.contains_key(*name)).cloned().collect();
+        let gone: BTreeSet<_> = self
+            .in_force
+            .keys()
+            .chain(self.refused.keys())
+            .filter(|name| !world.contains_key(*name))
+            .cloned()
+            .collect();
         for name in gone {
             self.refused.remove(&name);
             moved.extend(self.retire(&name).into_iter().flat_map(|spec| spec.ranges.clone()));
@@ -187,7 +197,9 @@ impl Pools {
         let together: BTreeSet<_> = pending.iter().map(|spec| spec.name.clone()).collect();
         let fit = pending.iter().all(|spec| self.overlap(spec, &together).is_none())
             && pending.iter().enumerate().all(|(at, one)| {
-                pending[..at].iter().all(|other| !one.ranges.iter().any(|a| other.ranges.iter().any(|b| a.overlaps(b))))
+                pending[..at]
+                    .iter()
+                    .all(|other| !one.ranges.iter().any(|a| other.ranges.iter().any(|b| a.overlaps(b))))
             });
         if fit {
             for name in &together {
@@ -212,7 +224,8 @@ impl Pools {
         for range in &spec.ranges {
             self.ranges.insert(range.first(), (range.last(), spec.name.clone()));
         }
-        let moved = spec.ranges.iter().chain(before.iter().flat_map(|before| &before.ranges)).copied().collect();
+        let moved =
+            spec.ranges.iter().chain(before.iter().flat_map(|before| &before.ranges)).copied().collect();
         self.in_force.insert(spec.name.clone(), Pool::new(spec, occupancy));
         moved
     }
@@ -229,12 +242,17 @@ impl Pools {
     /// The first overlap of a version with a pool in force other than those of `except`.
     fn overlap(&self, spec: &AddressPool, except: &BTreeSet<ObjectName>) -> Option<Problem> {
         for (index, range) in spec.ranges.iter().enumerate() {
-            let below = self.ranges.range(..range.first()).next_back().filter(|(_, (last, _))| *last >= range.first());
+            let below = self
+                .ranges
+                .range(..range.first())
+                .next_back()
+                .filter(|(_, (last, _))| *last >= range.first());
             let within = self.ranges.range(range.first()..=range.last());
             // Ranges in force are disjoint, so only the nearest one below can reach in.
             let other = below.into_iter().chain(within).find(|(_, (_, pool))| !except.contains(pool));
             if let Some((first, (last, pool))) = other {
-                let shown = AddressRange::new(*first, *last).map(|range| range.to_string()).unwrap_or_default();
+                let shown =
+                    AddressRange::new(*first, *last).map(|range| range.to_string()).unwrap_or_default();
                 return Some(Problem::new(
                     ObjectRef::cluster("AddressPool", spec.name.clone()),
                     "OverlappingRange",

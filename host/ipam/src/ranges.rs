@@ -60,8 +60,11 @@ impl RangeSet {
     /// Removes the numbers from `first` to `last`.
     pub(crate) fn remove(&mut self, first: u128, last: u128) {
         let before = self.ranges.range(..first).next_back().filter(|(_, end)| **end >= first);
-        let touched: Vec<(u128, u128)> =
-            before.into_iter().chain(self.ranges.range(first..=last)).map(|(&start, &end)| (start, end)).collect();
+        let touched: Vec<(u128, u128)> = before
+            .into_iter()
+            .chain(self.ranges.range(first..=last))
+            .map(|(&start, &end)| (start, end))
+            .collect();
         for (start, end) in touched {
             self.ranges.remove(&start);
             self.len = self.len.saturating_sub(length(start.max(first), end.min(last)));

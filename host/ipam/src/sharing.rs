@@ -21,7 +21,9 @@ pub fn terms(address: IpAddr, service: &Service, other: &Service) -> Result<(), 
         (Some(own), Some(others)) if own == others => {}
         (None, None) => return Err(format!("holds {address}; to share it both must name one sharing key")),
         (own, others) => {
-            let shown = |key: &Option<std::sync::Arc<str>>| key.as_ref().map_or("none".into(), |key| format!("\"{key}\""));
+            let shown = |key: &Option<std::sync::Arc<str>>| {
+                key.as_ref().map_or("none".into(), |key| format!("\"{key}\""))
+            };
             return Err(format!(
                 "has sharing key {}, this Service {}; to share {address} both must name the same",
                 shown(others),
@@ -43,7 +45,10 @@ pub fn terms(address: IpAddr, service: &Service, other: &Service) -> Result<(), 
                 bellhop_core::objects::Protocol::Udp => "UDP",
                 bellhop_core::objects::Protocol::Sctp => "SCTP",
             };
-            Err(format!("serves {protocol} port {} on {address} too; sharing needs disjoint ports", port.port))
+            Err(format!(
+                "serves {protocol} port {} on {address} too; sharing needs disjoint ports",
+                port.port
+            ))
         }
         None => Ok(()),
     }

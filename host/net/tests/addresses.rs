@@ -1,5 +1,7 @@
 //! Binding addresses, in network namespaces of their own. Needs root and iproute2.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::process::Command;
@@ -18,7 +20,12 @@ fn in_namespace(test: impl AsyncFnOnce() + Send + 'static) {
     let thread = std::thread::spawn(move || {
         // SAFETY: no arguments in memory; it moves this thread only, and the thread ends with the test.
         let moved = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-        assert_eq!(moved, 0, "this test needs root to make a network namespace: {}", std::io::Error::last_os_error());
+        assert_eq!(
+            moved,
+            0,
+            "this test needs root to make a network namespace: {}",
+            std::io::Error::last_os_error()
+        );
         ip("link set lo up");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(test());
@@ -54,7 +61,8 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// The IPv4 addresses on `lo` with our label.
 fn bound_v4() -> Vec<Value> {
     let interfaces = json("-4 addr show dev lo");
-    let addresses = interfaces.iter().flat_map(|interface| interface["addr_info"].as_array().unwrap().clone());
+    let addresses =
+        interfaces.iter().flat_map(|interface| interface["addr_info"].as_array().unwrap().clone());
     addresses.filter(|address| address["label"] == LABEL).collect()
 }
 
@@ -129,7 +137,8 @@ fn what_others_put_on_lo_is_left_alone() {
         let mut binder = LoopbackBinder::open().unwrap();
         binder.sync(&set(&["203.0.113.7", "2001:db8::7"])).await.unwrap();
         assert_eq!(binder.sync(&set(&[])).await.unwrap(), Synced { added: 0, removed: 2, renewed: 0 });
-        let addresses: Vec<_> = local_addresses().await.unwrap().into_iter().map(|local| local.address).collect();
+        let addresses: Vec<_> =
+            local_addresses().await.unwrap().into_iter().map(|local| local.address).collect();
         for kept in ["127.0.0.1", "198.51.100.1", "::1", "2001:db8:1::1"] {
             assert!(addresses.contains(&kept.parse().unwrap()), "{kept} in {addresses:?}");
         }
@@ -196,7 +205,8 @@ fn a_bound_address_is_served_by_a_socket_that_listens_on_all() {
         binder.sync(&set(&["203.0.113.7", "2001:db8::7"])).await.unwrap();
         let listener = TcpListener::bind("[::]:8080").unwrap();
         for address in ["203.0.113.7:8080", "[2001:db8::7]:8080"] {
-            let stream = TcpStream::connect_timeout(&address.parse().unwrap(), Duration::from_secs(5)).unwrap();
+            let stream =
+                TcpStream::connect_timeout(&address.parse().unwrap(), Duration::from_secs(5)).unwrap();
             let (accepted, _) = listener.accept().unwrap();
             assert_eq!(accepted.peer_addr().unwrap().port(), stream.local_addr().unwrap().port());
         }

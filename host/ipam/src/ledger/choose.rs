@@ -1,12 +1,14 @@
 //! Addresses that a Service leaves to us to choose.
 
+#![allow(clippy::result_large_err, reason = "a problem is made once for a Service that waits, and kept")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bellhop_core::decision::{
-    AddressChoice, AddressDecision, AddressRequest, Alternative, Candidate, ConsultOutcome, Consulted, PoolFacts,
-    ServiceFacts,
+    AddressChoice, AddressDecision, AddressRequest, Alternative, Candidate, ConsultOutcome, Consulted,
+    PoolFacts, ServiceFacts,
 };
 use bellhop_core::objects::{DecidedBy, FamilyPolicy, Service};
 use bellhop_core::{Family, ObjectName, Problem};
@@ -32,7 +34,8 @@ impl Round<'_> {
             .iter()
             .filter(|family| !requested.contains(family))
             .filter(|family| {
-                let mut of_family = held.iter().filter(|address| Family::of(**address) == **family).peekable();
+                let mut of_family =
+                    held.iter().filter(|address| Family::of(**address) == **family).peekable();
                 match &service.requested_pool {
                     // An address of another pool is replaced when the Service comes to ask for a pool.
                     Some(pool) => !of_family.any(|address| self.is_from(*address, pool)),
@@ -87,13 +90,17 @@ impl Round<'_> {
         let labels = self.world.namespace_labels(&service.key.namespace);
         let mut left = Vec::new();
         for family in missing {
-            let found = shared.iter().copied().filter(|address| Family::of(*address) == family).find(|address| {
-                let admitted = self.ledger.pools.covering(*address).is_some_and(|pool| {
-                    let asked = service.requested_pool.as_ref().is_none_or(|asked| *asked == pool.spec().name);
-                    asked && pool.admits(service, &labels).is_ok()
+            let found =
+                shared.iter().copied().filter(|address| Family::of(*address) == family).find(|address| {
+                    let admitted = self.ledger.pools.covering(*address).is_some_and(|pool| {
+                        let asked =
+                            service.requested_pool.as_ref().is_none_or(|asked| *asked == pool.spec().name);
+                        asked && pool.admits(service, &labels).is_ok()
+                    });
+                    admitted
+                        && !self.ledger.claims.is_barred(*address)
+                        && self.occupied(service, *address).is_none()
                 });
-                admitted && !self.ledger.claims.is_barred(*address) && self.occupied(service, *address).is_none()
-            });
             match found {
                 Some(address) => {
                     self.take(service, address, None);
@@ -107,10 +114,17 @@ impl Round<'_> {
     }
 
     /// Chooses from the pools that the Service may use, as the `address` decision says.
-    fn choose(&mut self, service: &Arc<Service>, missing: &[Family], progress: &mut Progress) -> Result<(), Problem> {
+    fn choose(
+        &mut self,
+        service: &Arc<Service>,
+        missing: &[Family],
+        progress: &mut Progress,
+    ) -> Result<(), Problem> {
         let pools = self.pools_for(service, missing, progress)?;
         let (offered, absent): (Vec<Family>, Vec<Family>) = missing.iter().partition(|family| {
-            pools.iter().any(|name| self.ledger.pools.of_name(name).is_some_and(|pool| pool.has_free(**family)))
+            pools
+                .iter()
+                .any(|name| self.ledger.pools.of_name(name).is_some_and(|pool| pool.has_free(**family)))
         });
         let none_offered = offered.is_empty();
         let shortage = absent.first().map(|family| self.shortage(service, *family, &pools));
@@ -127,12 +141,16 @@ impl Round<'_> {
         };
         progress.steps.extend(trail.iter().cloned().map(Step::Policy));
         let decider = trail.last().filter(|last| {
-            matches!(last.outcome, ConsultOutcome::Decided | ConsultOutcome::KeptLast | ConsultOutcome::FailedWithhold)
+            matches!(
+                last.outcome,
+                ConsultOutcome::Decided | ConsultOutcome::KeptLast | ConsultOutcome::FailedWithhold
+            )
         });
         match answer {
             AddressDecision::Default => {
                 for family in offered {
-                    let first = request.candidates.iter().find(|candidate| Family::of(candidate.address) == family);
+                    let first =
+                        request.candidates.iter().find(|candidate| Family::of(candidate.address) == family);
                     if let Some(candidate) = first {
                         self.settle_on(service, candidate.address, Chooser::BuiltIn, None, progress);
                     }
@@ -140,7 +158,8 @@ impl Round<'_> {
                 Ok(())
             }
             AddressDecision::Reject(reason) => {
-                let by = decider.map_or("the address policy".into(), |decider| format!("policy {}", decider.policy));
+                let by = decider
+                    .map_or("the address policy".into(), |decider| format!("policy {}", decider.policy));
                 let message = format!("gets no address, {by} rejects it: {reason}");
                 Err(problem(service, "RejectedByPolicy", "", "", message))
             }
@@ -216,10 +235,12 @@ impl Round<'_> {
             })
             .collect();
         if of_family.is_empty() {
-            let message = format!("no pool that admits the Service has {family} addresses: {}", pools.join(", "));
+            let message =
+                format!("no pool that admits the Service has {family} addresses: {}", pools.join(", "));
             return problem(service, "FamilyUnavailable", "spec.ipFamilies", family.to_string(), message);
         }
-        let message = format!("no {family} address is free in {}; add addresses to a pool", of_family.join(", "));
+        let message =
+            format!("no {family} address is free in {}; add addresses to a pool", of_family.join(", "));
         problem(service, "PoolExhausted", "", "", message)
     }
 
@@ -231,7 +252,11 @@ impl Round<'_> {
             for family in families {
                 let free = pool.free(*family).take(AddressRequest::CANDIDATES_PER_POOL);
                 let index = facts.len();
-                candidates.extend(free.map(|(address, release_rank)| Candidate { pool: index, address, release_rank }));
+                candidates.extend(free.map(|(address, release_rank)| Candidate {
+                    pool: index,
+                    address,
+                    release_rank,
+                }));
             }
             facts.push(PoolFacts { pool: pool.spec().clone(), usage: pool.usage() });
         }
@@ -278,7 +303,9 @@ impl Round<'_> {
         let by = decider.map_or("the address policy".into(), |decider| format!("policy {}", decider.policy));
         let message = match reasons.as_slice() {
             [] => format!("gets no address: {by} answered with an empty list of alternatives"),
-            reasons => format!("gets no address, as no alternative of {by} can be had: {}", reasons.join("; ")),
+            reasons => {
+                format!("gets no address, as no alternative of {by} can be had: {}", reasons.join("; "))
+            }
         };
         Err(problem(service, "InvalidAnswer", "", "", message))
     }
@@ -300,20 +327,32 @@ impl Round<'_> {
                 return Err(format!("names two {family} addresses"));
             }
         }
-        let lacking: Vec<_> = request.families.iter().filter(|family| !chosen.contains_key(family)).copied().collect();
+        let lacking: Vec<_> =
+            request.families.iter().filter(|family| !chosen.contains_key(family)).copied().collect();
         let enough = match service.family_policy {
             FamilyPolicy::PreferDualStack => !chosen.is_empty(),
             FamilyPolicy::SingleStack | FamilyPolicy::RequireDualStack => lacking.is_empty(),
         };
-        if enough { Ok(chosen.into_values().collect()) } else { Err(format!("names no {} address", names(&lacking, " and "))) }
+        if enough {
+            Ok(chosen.into_values().collect())
+        } else {
+            Err(format!("names no {} address", names(&lacking, " and ")))
+        }
     }
 
-    fn resolve(&self, request: &AddressRequest, family: Family, choice: &AddressChoice) -> Result<IpAddr, String> {
+    fn resolve(
+        &self,
+        request: &AddressRequest,
+        family: Family,
+        choice: &AddressChoice,
+    ) -> Result<IpAddr, String> {
         let address = match choice {
             AddressChoice::Candidate(index) => {
                 let count = request.candidates.len();
                 let candidate = request.candidates.get(*index);
-                candidate.map(|c| c.address).ok_or(format!("candidate {index} is none of the {count} on offer"))?
+                candidate
+                    .map(|c| c.address)
+                    .ok_or(format!("candidate {index} is none of the {count} on offer"))?
             }
             AddressChoice::Exact(address) => *address,
             AddressChoice::Pool(name) => {
@@ -322,7 +361,9 @@ impl Round<'_> {
                 }
                 let pool = self.ledger.pools.of_name(name);
                 let first = pool.and_then(|pool| pool.free(family).next());
-                first.map(|(address, _)| address).ok_or(format!("pool {name} has no free {family} address"))?
+                first
+                    .map(|(address, _)| address)
+                    .ok_or(format!("pool {name} has no free {family} address"))?
             }
         };
         if Family::of(address) != family {
@@ -333,7 +374,12 @@ impl Round<'_> {
         }
         match self.ledger.pools.covering(address) {
             Some(pool) if request.pools.iter().any(|facts| facts.pool.name == pool.spec().name) => {}
-            Some(pool) => return Err(format!("{address} is of pool {}, which the Service may not use", pool.spec().name)),
+            Some(pool) => {
+                return Err(format!(
+                    "{address} is of pool {}, which the Service may not use",
+                    pool.spec().name
+                ));
+            }
             None => return Err(format!("{address} is outside every pool")),
         }
         match self.claim(address) {
@@ -341,7 +387,9 @@ impl Round<'_> {
                 Some(holder) => Err(format!("{address} is held by Service/{}", holder.service)),
                 None => Err(format!("{address} is reserved")),
             },
-            None if self.ledger.claims.is_barred(address) => Err(format!("{address} has a claim that cannot be read")),
+            None if self.ledger.claims.is_barred(address) => {
+                Err(format!("{address} has a claim that cannot be read"))
+            }
             None => Ok(address),
         }
     }

@@ -59,7 +59,8 @@ impl Round<'_> {
         let requested = self.request(&service, &wanted, &mut progress);
         self.allocate(&service, &wanted, &requested, &mut progress);
         if before.is_empty() && service.family_policy == FamilyPolicy::RequireDualStack {
-            let missing = wanted.iter().any(|family| !self.held(key).any(|address| Family::of(address) == *family));
+            let missing =
+                wanted.iter().any(|family| !self.held(key).any(|address| Family::of(address) == *family));
             if missing && self.journal.len() > kept {
                 self.take_back(kept);
                 progress.steps.retain(|step| !matches!(step, Step::Chosen { .. }));
@@ -68,7 +69,9 @@ impl Round<'_> {
         self.give_up_replaced(&service, &wanted, &before, &mut progress);
 
         let mut addresses: Vec<_> = self.held(key).collect();
-        addresses.sort_by_key(|address| (wanted.iter().position(|family| *family == Family::of(*address)), *address));
+        addresses.sort_by_key(|address| {
+            (wanted.iter().position(|family| *family == Family::of(*address)), *address)
+        });
         if progress.waiting.is_none() && addresses.is_empty() {
             let message = "has no address; no pool offers one of the families that it wants";
             progress.wait(problem(&service, "NoMatchingPool", "spec.ipFamilies", "", message));
@@ -176,14 +179,17 @@ impl Round<'_> {
         progress: &mut Progress,
     ) {
         for family in wanted {
-            let held: Vec<_> = self.held(&service.key).filter(|address| Family::of(*address) == *family).collect();
+            let held: Vec<_> =
+                self.held(&service.key).filter(|address| Family::of(*address) == *family).collect();
             let asked = service.requested_addresses.iter().filter(|address| Family::of(**address) == *family);
             let asked: Vec<_> = asked.collect();
-            for address in held.iter().filter(|address| before.contains(address) && !asked.contains(address)) {
+            for address in held.iter().filter(|address| before.contains(address) && !asked.contains(address))
+            {
                 let replaced = match &service.requested_pool {
                     _ if !asked.is_empty() => asked.iter().all(|address| held.contains(address)),
                     Some(pool) => {
-                        !self.is_from(*address, pool) && held.iter().any(|address| self.is_from(*address, pool))
+                        !self.is_from(*address, pool)
+                            && held.iter().any(|address| self.is_from(*address, pool))
                     }
                     None => false,
                 };
@@ -208,7 +214,8 @@ impl Round<'_> {
     fn warning(&self, service: &Service, address: IpAddr) -> Option<Problem> {
         const FIELD: &str = "status.loadBalancer.ingress";
         if let Some(owner) = self.ledger.claims.owned.get(&address) {
-            let message = format!("is an address of {owner} too; the Service keeps it until one of them gives it up");
+            let message =
+                format!("is an address of {owner} too; the Service keeps it until one of them gives it up");
             return Some(problem(service, "AddressExcluded", FIELD, address.to_string(), message));
         }
         if self.ledger.pools.covering(address).is_some() {
@@ -216,7 +223,10 @@ impl Round<'_> {
         }
         let message = match self.ledger.pools.with_range(address) {
             Some(pool) => {
-                format!("is excluded from AddressPool/{} now; the Service keeps it while it lives", pool.spec().name)
+                format!(
+                    "is excluded from AddressPool/{} now; the Service keeps it while it lives",
+                    pool.spec().name
+                )
             }
             None => "is in no AddressPool any more; the Service keeps it while it lives".into(),
         };

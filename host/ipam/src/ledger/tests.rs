@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bellhop_core::decision::{
-    AddressChoice, AddressDecision, AddressRequest, ConsultOutcome, Consulted, Decided, NodeVerdict, NodesRequest,
-    RouteDecision, RouteRequest,
+    AddressChoice, AddressDecision, AddressRequest, ConsultOutcome, Consulted, Decided, NodeVerdict,
+    NodesRequest, RouteDecision, RouteRequest,
 };
 use bellhop_core::labels::{Operator, Requirement, Selector, labels};
 use bellhop_core::objects::{
-    AddressClaim, AddressPool, AddressRange, FamilyPolicy, Namespace, Node, Port, Protocol, Readiness, Service,
-    TrafficPolicy,
+    AddressClaim, AddressPool, AddressRange, FamilyPolicy, Namespace, Node, Port, Protocol, Readiness,
+    Service, TrafficPolicy,
 };
 use bellhop_core::{BuiltIn, Decisions, Delta, Family, ServiceKey, Touched, World};
 
@@ -52,7 +52,9 @@ pub(super) fn pool(name: &str, ranges: &[&str]) -> AddressPool {
 }
 
 pub(super) fn selector(key: &str, value: &str) -> Selector {
-    Selector { requirements: vec![Requirement { key: key.into(), operator: Operator::In(vec![value.into()]) }] }
+    Selector {
+        requirements: vec![Requirement { key: key.into(), operator: Operator::In(vec![value.into()]) }],
+    }
 }
 
 pub(super) fn key(name: &str) -> ServiceKey {
@@ -106,8 +108,12 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(pools: &[AddressPool]) -> Self {
-        let mut bench =
-            Self { world: World::default(), ledger: Ledger::new(), touched: Touched::default(), mode: Mode::Allocate };
+        let mut bench = Self {
+            world: World::default(),
+            ledger: Ledger::new(),
+            touched: Touched::default(),
+            mode: Mode::Allocate,
+        };
         bench.apply(Delta::Synced);
         for pool in pools {
             bench.set_pool(pool.clone());

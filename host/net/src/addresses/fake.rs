@@ -25,7 +25,8 @@ impl AddressBinder for FakeBinder {
         }
         let mut synced = Synced::default();
         let changes: Vec<_> = self.bound.symmetric_difference(wanted).copied().collect();
-        let (broken, changes): (Vec<_>, Vec<_>) = changes.into_iter().partition(|address| self.broken.contains(address));
+        let (broken, changes): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|address| self.broken.contains(address));
         for address in changes {
             if wanted.contains(&address) {
                 self.bound.insert(address);

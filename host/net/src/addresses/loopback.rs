@@ -60,7 +60,11 @@ impl LoopbackBinder {
     /// The netlink socket cannot be opened.
     pub fn with_lifetime(lifetime: Duration) -> io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
-        Ok(Self { handle, connection: tokio::spawn(connection), lifetime: lifetime.max(Duration::from_secs(3)) })
+        Ok(Self {
+            handle,
+            connection: tokio::spawn(connection),
+            lifetime: lifetime.max(Duration::from_secs(3)),
+        })
     }
 
     fn seconds(&self) -> u32 {
@@ -99,7 +103,9 @@ impl LoopbackBinder {
 
     async fn unset(&self, address: IpAddr) -> Result<(), rtnetlink::Error> {
         match address {
-            IpAddr::V4(address) => self.handle.address().del(message_v4(address, self.seconds())).execute().await,
+            IpAddr::V4(address) => {
+                self.handle.address().del(message_v4(address, self.seconds())).execute().await
+            }
             IpAddr::V6(address) => self.handle.route().del(message_v6(address, None)).execute().await,
         }
     }
@@ -175,7 +181,10 @@ fn message_v6(address: Ipv6Addr, seconds: Option<u32>) -> RouteMessage {
 
 /// The address of a message, where it is one of ours, and the seconds it has left.
 fn ours_v4(message: &AddressMessage) -> Option<(IpAddr, u32)> {
-    let label = message.attributes.iter().any(|attribute| matches!(attribute, AddressAttribute::Label(l) if l == LABEL));
+    let label = message
+        .attributes
+        .iter()
+        .any(|attribute| matches!(attribute, AddressAttribute::Label(l) if l == LABEL));
     let address = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,
@@ -211,7 +220,9 @@ fn ours_v6(message: &RouteMessage) -> Option<(IpAddr, u32)> {
 fn silence_arp(settings: &Path) -> io::Result<()> {
     let read = |interface: &Path| -> io::Result<u8> {
         let text = fs::read_to_string(interface.join("arp_ignore"))?;
-        text.trim().parse().map_err(|_| io::Error::other(format!("arp_ignore is \"{}\", no number", text.trim())))
+        text.trim()
+            .parse()
+            .map_err(|_| io::Error::other(format!("arp_ignore is \"{}\", no number", text.trim())))
     };
     if read(&settings.join("all"))? != 0 {
         return Ok(());

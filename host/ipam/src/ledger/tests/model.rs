@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use bellhop_core::decision::{AddressChoice, AddressDecision};
 use bellhop_core::labels::labels;
-use bellhop_core::objects::{AddressClaim, AddressPool, AddressRange, FamilyPolicy, Port, Protocol, Service, TrafficPolicy};
+use bellhop_core::objects::{
+    AddressClaim, AddressPool, AddressRange, FamilyPolicy, Port, Protocol, Service, TrafficPolicy,
+};
 use bellhop_core::{BuiltIn, Decisions, Delta, Family, ServiceKey, Touched};
 use proptest::prelude::*;
 
@@ -115,7 +117,15 @@ fn service_of(edit: &ServiceEdit) -> Service {
     }
 }
 
-fn pool_of(name: u8, first: u8, length: u8, six: Option<u8>, exclude: bool, gated: bool, auto: bool) -> AddressPool {
+fn pool_of(
+    name: u8,
+    first: u8,
+    length: u8,
+    six: Option<u8>,
+    exclude: bool,
+    gated: bool,
+    auto: bool,
+) -> AddressPool {
     let mut ranges = vec![AddressRange::new(v4(first), v4(first + length)).unwrap()];
     ranges.extend(six.map(|last| AddressRange::new(v6(last), v6(last + 1)).unwrap()));
     AddressPool {
@@ -144,18 +154,23 @@ fn holdings(bench: &Bench) -> BTreeMap<ServiceKey, BTreeSet<IpAddr>> {
 /// No address has holders that may not share it, no holder is gone, nothing barred was handed out.
 fn assert_valid(bench: &Bench) {
     for (address, claim) in bench.world.claims() {
-        let live: Vec<_> = claim.holders.iter().map(|holder| &bench.world.services()[&holder.service]).collect();
+        let live: Vec<_> =
+            claim.holders.iter().map(|holder| &bench.world.services()[&holder.service]).collect();
         for (at, one) in live.iter().enumerate() {
             assert!(one.wants_address, "{} holds {address} and wants none", one.key);
             for other in &live[..at] {
-                sharing::terms(*address, one, other).unwrap_or_else(|why| panic!("{address}: {} {} {why}", one.key, other.key));
+                sharing::terms(*address, one, other)
+                    .unwrap_or_else(|why| panic!("{address}: {} {} {why}", one.key, other.key));
             }
         }
     }
     for (key, outcome) in bench.ledger.outcomes() {
         let held = holdings(bench).remove(key).unwrap_or_default();
         assert_eq!(outcome.addresses.iter().copied().collect::<BTreeSet<_>>(), held, "{key}");
-        assert!(!outcome.addresses.is_empty() || outcome.waiting.is_some(), "{key} has nothing and no reason");
+        assert!(
+            !outcome.addresses.is_empty() || outcome.waiting.is_some(),
+            "{key} has nothing and no reason"
+        );
     }
 }
 
@@ -166,7 +181,9 @@ fn assert_free_is_true(bench: &Bench) {
             let listed: BTreeSet<IpAddr> = pool.free(family).map(|(address, _)| address).collect();
             let walked: BTreeSet<IpAddr> = (0..=20)
                 .map(|last| if family == Family::Ipv4 { v4(last) } else { v6(last) })
-                .filter(|address| pool.spec().contains(*address) && !bench.world.claims().contains_key(address))
+                .filter(|address| {
+                    pool.spec().contains(*address) && !bench.world.claims().contains_key(address)
+                })
                 .filter(|address| !bench.world.nodes().values().any(|node| node.addresses.contains(address)))
                 .collect();
             assert_eq!(listed, walked, "{}", pool.spec().name);
@@ -207,7 +224,10 @@ fn run(events: &[Event], split: bool) -> Bench {
                 if let Some(before) = bench.world.services().get(&key).cloned() {
                     generation += 1;
                     excused.0.insert(key);
-                    bench.set(Service { uid: format!("again-{generation}").into(), ..Service::clone(&before) });
+                    bench.set(Service {
+                        uid: format!("again-{generation}").into(),
+                        ..Service::clone(&before)
+                    });
                 }
             }
             Event::Pool { name, v4: (first, length), v6, exclude, gated, auto } => {
@@ -232,7 +252,9 @@ fn run(events: &[Event], split: bool) -> Bench {
                 bench.ledger = Ledger::new();
                 bench.touched = Touched::everything();
             }
-            Event::Mode(allocate) => bench.mode = if *allocate { Mode::Allocate } else { Mode::RequestedOnly },
+            Event::Mode(allocate) => {
+                bench.mode = if *allocate { Mode::Allocate } else { Mode::RequestedOnly }
+            }
             Event::Plan { fail, policy } => {
                 if *fail {
                     // Nothing of it comes about.
