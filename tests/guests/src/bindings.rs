@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use wit_bindgen_core::{Files, WorldGenerator};
 
 /// The worlds that a module may claim: name of the file, package, world.
@@ -44,11 +44,15 @@ fn rust(wit: &Path) -> Result<String> {
     options.additional_derive_attributes = vec!["PartialEq".into(), "Eq".into()];
     options.format = true;
     let mut files = Files::default();
-    options.build().generate(&mut resolve, world, &mut files).map_err(|error| anyhow!("generate bindings: {error:#}"))?;
+    options
+        .build()
+        .generate(&mut resolve, world, &mut files)
+        .map_err(|error| anyhow!("generate bindings: {error:#}"))?;
     let (_, bytes) = files.iter().next().context("the generator made no file")?;
     let text = std::str::from_utf8(bytes).context("the generated bindings are no text")?;
     // What follows exports all hooks at once and claims the types of all; `plugin!` does both hook by hook.
-    let (bindings, _) = text.split_once(ALL_HOOKS).context("the generated bindings have no macro for all hooks")?;
+    let (bindings, _) =
+        text.split_once(ALL_HOOKS).context("the generated bindings have no macro for all hooks")?;
     Ok(bindings.to_owned())
 }
 
@@ -61,7 +65,33 @@ fn section(wit: &Path, package: &str, world: &str) -> Result<Vec<u8>> {
         .iter()
         .find(|(_, p)| p.name.namespace == "bellhop" && p.name.name == package)
         .with_context(|| format!("find package bellhop:{package}"))?;
-    let world = resolve.select_world(&[package_id], Some(world)).with_context(|| format!("find world {world}"))?;
+    let world =
+        resolve.select_world(&[package_id], Some(world)).with_context(|| format!("find world {world}"))?;
     wit_component::metadata::encode(&resolve, world, wit_component::StringEncoding::UTF8, None)
         .with_context(|| format!("encode the type of bellhop:{package}"))
+}
+
+/// Writes the generated files, or with `check` only compares them.
+pub fn run(sdk: &Path, check: bool) -> Result<()> {
+    for (path, bytes) in generate(sdk)? {
+        if !check {
+            std::fs::write(&path, &bytes).with_context(|| format!("write {}", path.display()))?;
+        } else if std::fs::read(&path).with_context(|| format!("read {}", path.display()))? != bytes {
+            bail!(
+                "{} is not what the contract gives; run `cargo run -p bellhop-test-guests -- bindings`",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sdks_bindings_are_those_of_the_contract() {
+        run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugin-sdk"), true).unwrap();
+    }
 }

@@ -1,10 +1,3 @@
-//! What the guests share. Each guest is an example of this package.
+//! Guests written in Rust with the SDK; each is an example of this package, and this library is empty.
 
 #![forbid(unsafe_code)]
-
-use bellhop_policy::{Decision, Route, RouteRequest};
-
-/// A route decision that never comes to pass because the guest misbehaves first.
-pub fn route_default(_: &RouteRequest) -> Result<Decision<Route>, String> {
-    Ok(Decision::use_default())
-}
