@@ -69,7 +69,9 @@ pub enum RefusalReason {
     #[error("the neighbour did not negotiate this family")]
     NotNegotiated,
     /// Neither configuration, nor session address, nor attributes give a next hop of the family.
-    #[error("no next hop of this family: the session runs over the other one and none is configured or found on its interface")]
+    #[error(
+        "no next hop of this family: the session runs over the other one and none is configured or found on its interface"
+    )]
     NoNextHop,
     /// The attributes name a next hop of the other family.
     #[error("the attributes' next hop is of the other family")]

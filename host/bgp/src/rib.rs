@@ -247,7 +247,9 @@ impl AdjRibOut {
         let prefixes: Vec<(IpNet, Slot)> = self
             .slots
             .iter()
-            .filter(|(prefix, slot)| Family::of_net(**prefix) == family && slot.want.is_some() && slot.sent.is_some())
+            .filter(|(prefix, slot)| {
+                Family::of_net(**prefix) == family && slot.want.is_some() && slot.sent.is_some()
+            })
             .map(|(prefix, slot)| (*prefix, *slot))
             .collect();
         for (prefix, mut slot) in prefixes {
@@ -300,13 +302,17 @@ impl AdjRibOut {
 
     /// What the neighbour has.
     pub(crate) fn routes_sent(&self) -> impl Iterator<Item = (IpNet, Arc<RouteAttributes>)> + '_ {
-        self.slots.iter().filter_map(|(prefix, slot)| Some((*prefix, self.sets.set(slot.sent?)?.attributes.clone())))
+        self.slots
+            .iter()
+            .filter_map(|(prefix, slot)| Some((*prefix, self.sets.set(slot.sent?)?.attributes.clone())))
     }
 
     /// What is wanted.
     #[cfg(test)]
     pub(crate) fn routes_wanted(&self) -> impl Iterator<Item = (IpNet, Arc<RouteAttributes>)> + '_ {
-        self.slots.iter().filter_map(|(prefix, slot)| Some((*prefix, self.sets.set(slot.want?)?.attributes.clone())))
+        self.slots
+            .iter()
+            .filter_map(|(prefix, slot)| Some((*prefix, self.sets.set(slot.want?)?.attributes.clone())))
     }
 
     /// What this session cannot carry, with the number of prefixes concerned.
@@ -463,7 +469,8 @@ mod tests {
                     }
                     _ => {
                         let med = u32::try_from(random.next() % 4).unwrap();
-                        let attributes = Arc::new(RouteAttributes { med: Some(med), ..RouteAttributes::default() });
+                        let attributes =
+                            Arc::new(RouteAttributes { med: Some(med), ..RouteAttributes::default() });
                         rib.set(prefix, Some(attributes.clone()));
                         model.insert(prefix, attributes);
                     }

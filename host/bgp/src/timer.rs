@@ -81,7 +81,10 @@ mod tests {
         let whole = Duration::from_secs(30);
         let all: Vec<Duration> = (0..1000).map(|_| jitter.keepalive(whole)).collect();
         assert!(all.iter().all(|d| (Duration::from_millis(22_500)..=whole).contains(d)));
-        assert!(all.iter().min() < Some(&Duration::from_secs(23)) && all.iter().max() > Some(&Duration::from_secs(29)));
+        assert!(
+            all.iter().min() < Some(&Duration::from_secs(23))
+                && all.iter().max() > Some(&Duration::from_secs(29))
+        );
     }
 
     #[test]
@@ -98,7 +101,8 @@ mod tests {
     #[test]
     fn the_hold_down_doubles_from_half_a_second_to_half_a_minute() {
         let mut jitter = Jitter::new(1);
-        for (failures, millis) in [(0, 500), (1, 500), (2, 1000), (3, 2000), (7, 30_000), (u32::MAX, 30_000)] {
+        for (failures, millis) in [(0, 500), (1, 500), (2, 1000), (3, 2000), (7, 30_000), (u32::MAX, 30_000)]
+        {
             let whole = Duration::from_millis(millis);
             let delay = hold_down(&mut jitter, failures);
             assert!((whole / 2..=whole).contains(&delay), "{failures} failures: {delay:?}");

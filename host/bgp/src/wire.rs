@@ -48,8 +48,11 @@ impl Notification {
 
     /// A Cease (RFC 4486) with a shutdown communication (RFC 9003) of at most 128 octets of `text`.
     pub(crate) fn cease_with_text(subcode: u8, text: &str) -> Self {
-        let data =
-            if text.is_empty() { Bytes::new() } else { codec::notification::encode_shutdown_communication(text) };
+        let data = if text.is_empty() {
+            Bytes::new()
+        } else {
+            codec::notification::encode_shutdown_communication(text)
+        };
         Self { code: CEASE, subcode, data }
     }
 
@@ -222,14 +225,21 @@ impl Open {
                 }
                 codec::Capability::RouteRefresh => open.route_refresh = true,
                 codec::Capability::EnhancedRouteRefresh => open.enhanced_refresh = true,
-                codec::Capability::GracefulRestart { restart_state, notification, restart_time, families } => {
+                codec::Capability::GracefulRestart {
+                    restart_state,
+                    notification,
+                    restart_time,
+                    families,
+                } => {
                     open.graceful_restart = Some(GracefulRestartCapability {
                         restarted: *restart_state,
                         notification: *notification,
                         restart_time: *restart_time,
                         families: families
                             .iter()
-                            .filter_map(|f| Some((family_of(f.afi as u16, f.safi as u8)?, f.forwarding_preserved)))
+                            .filter_map(|f| {
+                                Some((family_of(f.afi as u16, f.safi as u8)?, f.forwarding_preserved))
+                            })
                             .collect(),
                     });
                 }

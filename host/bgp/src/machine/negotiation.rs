@@ -80,7 +80,11 @@ pub(super) fn open(config: &PeerConfig, offer: Offer, restarting: bool) -> Open 
 }
 
 /// Checks the neighbour's OPEN (RFC 4271 §6.2) and settles what both agree on.
-pub(super) fn negotiate(config: &PeerConfig, offer: Offer, theirs: &Open) -> Result<Negotiated, Notification> {
+pub(super) fn negotiate(
+    config: &PeerConfig,
+    offer: Offer,
+    theirs: &Open,
+) -> Result<Negotiated, Notification> {
     if theirs.asn == 0 || theirs.asn != config.peer_asn {
         return Err(Notification::new(2, 2));
     }
@@ -93,7 +97,9 @@ pub(super) fn negotiate(config: &PeerConfig, offer: Offer, theirs: &Open) -> Res
     // Without the capability on either side it is IPv4 unicast alone (RFC 4760 §8).
     let only_ipv4 = offer == Offer::Nothing || theirs.families.is_none();
     let families: Vec<Family> = match &theirs.families {
-        Some(theirs) if !only_ipv4 => config.families.iter().copied().filter(|f| theirs.contains(f)).collect(),
+        Some(theirs) if !only_ipv4 => {
+            config.families.iter().copied().filter(|f| theirs.contains(f)).collect()
+        }
         _ => config.families.iter().copied().filter(|f| *f == Family::Ipv4).collect(),
     };
     if families.is_empty() {
@@ -101,7 +107,10 @@ pub(super) fn negotiate(config: &PeerConfig, offer: Offer, theirs: &Open) -> Res
     }
     let hold_time = Duration::from_secs(config.hold_time.as_secs().min(u64::from(theirs.hold_time)));
     let third = hold_time / 3;
-    let restart = theirs.graceful_restart.as_ref().filter(|_| config.graceful_restart.is_some() && offer == Offer::Full);
+    let restart = theirs
+        .graceful_restart
+        .as_ref()
+        .filter(|_| config.graceful_restart.is_some() && offer == Offer::Full);
     Ok(Negotiated {
         router_id: theirs.router_id,
         hold_time,

@@ -122,7 +122,9 @@ impl Peer {
                 connection.hold = connection.hold_interval.map(|interval| now + interval);
                 match message {
                     Message::Update(frame) => self.update_received(now, index, &frame, out),
-                    Message::RouteRefresh(family, Refresh::Request) => self.refresh_requested(index, family, out),
+                    Message::RouteRefresh(family, Refresh::Request) => {
+                        self.refresh_requested(index, family, out)
+                    }
                     // Nothing is kept of what the neighbour announces, so its own refresh has nothing to clear.
                     _ => {}
                 }
@@ -156,7 +158,8 @@ impl Peer {
             return self.close(now, index, Some(notification), DownReason::Collision, out);
         }
         let nonzero = |interval: std::time::Duration| Some(interval).filter(|interval| !interval.is_zero());
-        let wait = nonzero(negotiated.hold_time / 3).map_or(timer::COLLISION_WAIT, |t| t.min(timer::COLLISION_WAIT));
+        let wait =
+            nonzero(negotiated.hold_time / 3).map_or(timer::COLLISION_WAIT, |t| t.min(timer::COLLISION_WAIT));
         let connection = &mut self.connections[index];
         let id = connection.id;
         connection.hold_interval = nonzero(negotiated.hold_time);
@@ -219,7 +222,9 @@ impl Peer {
             _ => None,
         });
         let v6 = own.iter().flatten().find_map(|address| match address {
-            IpAddr::V6(address) if !address.is_unspecified() && !address.is_unicast_link_local() => Some(*address),
+            IpAddr::V6(address) if !address.is_unspecified() && !address.is_unicast_link_local() => {
+                Some(*address)
+            }
             _ => None,
         });
         Some(Encoder {
@@ -438,5 +443,7 @@ impl Peer {
 /// collision that may have come with its beginning is over.
 fn replaceable(connection: &Connection, now: Instant) -> bool {
     connection.negotiated.as_ref().is_some_and(|negotiated| negotiated.graceful_restart)
-        && connection.established_at.is_some_and(|at| now.saturating_duration_since(at) >= timer::COLLISION_TAIL)
+        && connection
+            .established_at
+            .is_some_and(|at| now.saturating_duration_since(at) >= timer::COLLISION_TAIL)
 }

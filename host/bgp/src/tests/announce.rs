@@ -167,10 +167,8 @@ fn communities_arrive_sorted_and_once() {
 fn many_attributes_leave_less_room_and_never_overflow_a_message() {
     let (mut bench, id, mut table) = external();
     let before = table.updates;
-    let wanted = RouteAttributes {
-        communities: (0..900).map(Community).collect(),
-        ..RouteAttributes::default()
-    };
+    let wanted =
+        RouteAttributes { communities: (0..900).map(Community).collect(), ..RouteAttributes::default() };
     let wanted = Arc::new(wanted);
     for prefix in many() {
         bench.set(&prefix, Some(wanted.clone()));
@@ -187,7 +185,8 @@ fn attributes_that_fill_a_message_are_refused_with_an_event_and_the_last_good_on
     bench.set("10.0.0.1/32", Some(attributes(1)));
     table.feed(&bench.sent_octets(id));
     bench.take();
-    let huge = RouteAttributes { communities: (0..1100).map(Community).collect(), ..RouteAttributes::default() };
+    let huge =
+        RouteAttributes { communities: (0..1100).map(Community).collect(), ..RouteAttributes::default() };
     bench.set("10.0.0.1/32", Some(Arc::new(huge)));
     let events = bench.events();
     let [Event::Refused(refusal)] = events.as_slice() else { panic!("{events:?}") };
@@ -199,7 +198,8 @@ fn attributes_that_fill_a_message_are_refused_with_an_event_and_the_last_good_on
 
 #[test]
 fn without_a_next_hop_a_family_is_not_announced_and_the_reason_is_told() {
-    let (mut bench, id, mut table) = session(PeerConfig { next_hops: NextHops::default(), ..config() }, 64513);
+    let (mut bench, id, mut table) =
+        session(PeerConfig { next_hops: NextHops::default(), ..config() }, 64513);
     bench.take();
     bench.set("2001:db8::1/128", Some(attributes(1)));
     bench.set("10.0.0.1/32", Some(attributes(1)));
@@ -234,14 +234,17 @@ fn each_family_travels_over_a_session_of_the_other() {
 #[test]
 fn an_attribute_set_may_name_its_own_next_hop_of_the_same_family() {
     let (mut bench, id, mut table) = external();
-    let via = |next_hop: &str| Arc::new(RouteAttributes { next_hop: next_hop.parse().ok(), ..Default::default() });
+    let via =
+        |next_hop: &str| Arc::new(RouteAttributes { next_hop: next_hop.parse().ok(), ..Default::default() });
     bench.take();
     bench.set("10.0.0.1/32", Some(via("192.0.2.77")));
     bench.set("10.0.0.2/32", Some(via("2001:db8::77")));
     table.feed(&bench.sent_octets(id));
     assert_eq!(table.routes.len(), 1);
     assert_eq!(table.routes[&"10.0.0.1/32".parse().unwrap()].next_hop, "192.0.2.77".parse().ok());
-    assert!(matches!(bench.events().as_slice(), [Event::Refused(r)] if r.reason == RefusalReason::ForeignNextHop));
+    assert!(
+        matches!(bench.events().as_slice(), [Event::Refused(r)] if r.reason == RefusalReason::ForeignNextHop)
+    );
 }
 
 #[test]
@@ -269,7 +272,9 @@ fn a_refresh_is_answered_between_its_markers_with_the_whole_family() {
         .sent(id)
         .iter()
         .map(|message| match message {
-            codec::Message::RouteRefresh(refresh) => format!("{:?} {:?}", refresh.afi().unwrap(), refresh.subtype()),
+            codec::Message::RouteRefresh(refresh) => {
+                format!("{:?} {:?}", refresh.afi().unwrap(), refresh.subtype())
+            }
             codec::Message::Update(update) => format!("UPDATE of {}", update.nlri.len()),
             other => format!("{other:?}"),
         })

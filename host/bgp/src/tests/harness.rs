@@ -13,9 +13,7 @@ use rustbgpd_wire as codec;
 use rustbgpd_wire::attribute::{AsPathSegment, PathAttribute};
 
 use crate::wire::{GracefulRestartCapability, Open};
-use crate::{
-    ConnectionId, Event, GracefulRestart, Input, NextHops, Output, Peer, PeerConfig, State, wire,
-};
+use crate::{ConnectionId, Event, GracefulRestart, Input, NextHops, Output, Peer, PeerConfig, State, wire};
 
 pub(super) const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
@@ -100,7 +98,9 @@ impl Bench {
 
     pub(super) fn events(&mut self) -> Vec<Event> {
         let outputs = self.take().into_iter();
-        outputs.filter_map(|output| if let Output::Event(event) = output { Some(event) } else { None }).collect()
+        outputs
+            .filter_map(|output| if let Output::Event(event) = output { Some(event) } else { None })
+            .collect()
     }
 
     /// The connection dialled last; forgets every other output.
@@ -158,7 +158,11 @@ impl Bench {
         self.open(id);
         self.receive(id, &open.encode());
         let octets = self.sent_octets(id);
-        assert!(decode(&octets).contains(&codec::Message::Keepalive), "the OPEN was not confirmed: {:?}", self.outputs);
+        assert!(
+            decode(&octets).contains(&codec::Message::Keepalive),
+            "the OPEN was not confirmed: {:?}",
+            self.outputs
+        );
         self.receive(id, &wire::keepalive());
         assert_eq!(self.peer.state(), State::Established);
         id
@@ -170,7 +174,8 @@ impl Bench {
             Output::Close { id: closed, farewell, .. } if *closed == id => Some(farewell.clone()),
             _ => None,
         });
-        let messages = decode(&farewell.unwrap_or_else(|| panic!("{id:?} is not closed: {:?}", self.outputs)));
+        let messages =
+            decode(&farewell.unwrap_or_else(|| panic!("{id:?} is not closed: {:?}", self.outputs)));
         messages.into_iter().rev().find_map(|message| match message {
             codec::Message::Notification(notification) => Some(notification),
             _ => None,
@@ -191,7 +196,8 @@ pub(super) fn decode(octets: &Bytes) -> Vec<codec::Message> {
     let mut rest = octets.clone();
     let mut messages = Vec::new();
     while !rest.is_empty() {
-        messages.push(codec::decode_message(&mut rest, codec::MAX_MESSAGE_LEN).expect("a well-formed message"));
+        messages
+            .push(codec::decode_message(&mut rest, codec::MAX_MESSAGE_LEN).expect("a well-formed message"));
     }
     messages
 }
@@ -228,7 +234,8 @@ impl Table {
             }
             assert!(usize::from(length) <= crate::MAX_MESSAGE);
             let mut frame = self.pending.split_to(usize::from(length)).freeze();
-            let message = codec::decode_message(&mut frame, codec::MAX_MESSAGE_LEN).expect("a well-formed message");
+            let message =
+                codec::decode_message(&mut frame, codec::MAX_MESSAGE_LEN).expect("a well-formed message");
             if let codec::Message::Update(update) = message {
                 self.update(&update);
             }

@@ -196,10 +196,14 @@ fn the_connection_of_the_higher_identifier_wins_a_collision() {
             let accepted = bench.accept();
             bench.open(dialled);
             let (winner, loser) = if dialled_wins { (dialled, accepted) } else { (accepted, dialled) };
-            let (first, second) = if first_open_on_dialled { (dialled, accepted) } else { (accepted, dialled) };
+            let (first, second) =
+                if first_open_on_dialled { (dialled, accepted) } else { (accepted, dialled) };
             bench.receive(first, &open.encode());
             if first == loser {
-                assert!(!bench.sent(loser).contains(&codec::Message::Keepalive), "the loser is not confirmed");
+                assert!(
+                    !bench.sent(loser).contains(&codec::Message::Keepalive),
+                    "the loser is not confirmed"
+                );
                 bench.receive(second, &open.encode());
             }
             assert_eq!(parts(&bench.farewell(loser).unwrap()), (6, 7, &[][..]));
@@ -274,9 +278,14 @@ fn right_after_the_session_came_up_a_new_connection_is_the_tail_of_a_collision()
 
 #[test]
 fn every_way_of_stopping_says_what_it_is() {
-    let table: [(StopReason, Option<(u8, Vec<u8>)>, Option<(u8, Vec<u8>)>); 5] = [
+    type Said = Option<(u8, Vec<u8>)>;
+    let table: [(StopReason, Said, Said); 5] = [
         (StopReason::Silent, None, None),
-        (StopReason::Shutdown("bye".into()), Some((2, b"\x03bye".to_vec())), Some((9, b"\x06\x02\x03bye".to_vec()))),
+        (
+            StopReason::Shutdown("bye".into()),
+            Some((2, b"\x03bye".to_vec())),
+            Some((9, b"\x06\x02\x03bye".to_vec())),
+        ),
         (StopReason::Deconfigured, Some((3, vec![])), Some((9, vec![6, 3]))),
         (StopReason::Reset(String::new()), Some((4, vec![])), Some((9, vec![6, 4]))),
         (StopReason::ConfigurationChange, Some((6, vec![])), Some((6, vec![]))),
@@ -319,7 +328,8 @@ fn a_notification_received_ends_the_session_without_an_answer() {
 
 #[test]
 fn only_a_change_of_what_was_negotiated_resets_the_session() {
-    let changes: [(bool, fn(&mut PeerConfig)); 6] = [
+    type Change = fn(&mut PeerConfig);
+    let changes: [(bool, Change); 6] = [
         (false, |c| c.connect_retry = SECOND),
         (false, |c| c.passive = true),
         (false, |c| c.next_hops.v4 = Some(Ipv4Addr::new(192, 0, 2, 9))),

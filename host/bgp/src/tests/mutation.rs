@@ -53,8 +53,13 @@ fn attribute_errors_that_rfc_7606_forgives_keep_the_session() {
     for attribute in bad {
         let (mut bench, id) = Bench::established(config(), &their_open());
         // Replace the good attribute of the same type, or add it.
-        let rest: Vec<u8> =
-            [ORIGIN, AS_PATH, NEXT_HOP].iter().filter(|a| a[1] != attribute[1]).copied().flatten().copied().collect();
+        let rest: Vec<u8> = [ORIGIN, AS_PATH, NEXT_HOP]
+            .iter()
+            .filter(|a| a[1] != attribute[1])
+            .copied()
+            .flatten()
+            .copied()
+            .collect();
         bench.receive(id, &update(&[attribute, &rest].concat(), NLRI));
         assert_eq!(bench.peer.state(), State::Established, "{attribute:?}");
         assert_eq!(bench.peer.counters().treated_as_withdraw, 1, "{attribute:?}");
@@ -84,7 +89,13 @@ fn mutated_messages_never_panic_and_are_answered_or_survived() {
         Notification::cease_with_text(2, "maintenance").encode(),
         update(&good(), NLRI),
         update(&[], &[]),
-        update(&[0x90, 14, 0, 26, 0, 2, 1, 16, 0x20, 1, 0xD, 0xB8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 32, 1, 2, 3, 4], &[]),
+        update(
+            &[
+                0x90, 14, 0, 26, 0, 2, 1, 16, 0x20, 1, 0xD, 0xB8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 32,
+                1, 2, 3, 4,
+            ],
+            &[],
+        ),
     ];
     let mut random = Jitter::new(0x00BE_1109);
     let (mut established, mut id) = Bench::established(config(), &their_open());
@@ -105,19 +116,19 @@ fn mutated_messages_never_panic_and_are_answered_or_survived() {
                 message.resize(19, 0);
             }
         }
-        if random.next() % 10 != 0 {
+        if !random.next().is_multiple_of(10) {
             message[..16].fill(0xFF);
             let length = u16::try_from(message.len()).unwrap().to_be_bytes();
             message[16..18].copy_from_slice(&length);
         }
         // A connection that waits for more octets, or one that was closed, is replaced by a new one.
         established.receive(id, &message);
-        if established.peer.state() != State::Established || random.next() % 16 == 0 {
+        if established.peer.state() != State::Established || random.next().is_multiple_of(16) {
             (established, id) = Bench::established(config(), &their_open());
         }
         established.take();
         // The same octets before the OPEN.
-        if random.next() % 8 == 0 {
+        if random.next().is_multiple_of(8) {
             let mut fresh = Bench::ready(config());
             let dialled = fresh.dialled();
             fresh.open(dialled);

@@ -70,8 +70,16 @@ fn a_bad_open_gets_the_notification_of_its_fault() {
     assert_eq!(answer_to_open(|o| o.router_id = [0; 4].into()), Some((2, 3, vec![])), "no identifier");
     assert_eq!(answer_to_open(|o| o.hold_time = 1), Some((2, 6, vec![])), "hold time 1");
     assert_eq!(answer_to_open(|o| o.hold_time = 2), Some((2, 6, vec![])), "hold time 2");
-    assert_eq!(answer_to(&raw_open(4, 64513, 90, [1; 4], &[2, 9, 0])), Some((2, 4, vec![])), "parameter type");
-    assert_eq!(answer_to(&raw_open(4, 64513, 90, [1; 4], &[3, 2, 1, 65])), Some((2, 0, vec![])), "cut capability");
+    assert_eq!(
+        answer_to(&raw_open(4, 64513, 90, [1; 4], &[2, 9, 0])),
+        Some((2, 4, vec![])),
+        "parameter type"
+    );
+    assert_eq!(
+        answer_to(&raw_open(4, 64513, 90, [1; 4], &[3, 2, 1, 65])),
+        Some((2, 0, vec![])),
+        "cut capability"
+    );
 }
 
 #[test]
@@ -181,7 +189,8 @@ fn our_open_says_what_is_configured() {
     for capability in &open.capabilities {
         assert_ne!(capability, &codec::Capability::ExtendedMessage);
         assert!(!matches!(capability, codec::Capability::AddPath(_)));
-        if let codec::Capability::GracefulRestart { restart_state, notification, restart_time, families } = capability
+        if let codec::Capability::GracefulRestart { restart_state, notification, restart_time, families } =
+            capability
         {
             let preserved: Vec<bool> = families.iter().map(|family| family.forwarding_preserved).collect();
             graceful = Some((*restart_state, *notification, *restart_time, preserved));
@@ -198,7 +207,9 @@ fn the_restart_bit_stays_until_one_session_got_its_end_of_ribs() {
     let restarting = |bench: &mut Bench, id| {
         let sent = bench.sent(id);
         let Some(codec::Message::Open(open)) = sent.first() else { panic!("{sent:?}") };
-        open.capabilities.iter().any(|c| matches!(c, codec::Capability::GracefulRestart { restart_state: true, .. }))
+        open.capabilities
+            .iter()
+            .any(|c| matches!(c, codec::Capability::GracefulRestart { restart_state: true, .. }))
     };
     let mut bench = Bench::ready(PeerConfig { restarting: true, ..config() });
     for (established, expected) in [(false, true), (true, true), (false, false)] {

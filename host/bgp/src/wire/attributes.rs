@@ -44,7 +44,11 @@ pub(crate) struct Encoded {
 
 impl Encoder {
     /// Encodes `attributes` for routes of `family`.
-    pub(crate) fn encode(&self, attributes: &RouteAttributes, family: Family) -> Result<Encoded, RefusalReason> {
+    pub(crate) fn encode(
+        &self,
+        attributes: &RouteAttributes,
+        family: Family,
+    ) -> Result<Encoded, RefusalReason> {
         if !self.families.contains(&family) {
             return Err(RefusalReason::NotNegotiated);
         }

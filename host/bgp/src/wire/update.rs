@@ -40,7 +40,11 @@ pub(crate) fn room(family: Family, block: usize) -> usize {
 }
 
 /// Takes from `prefixes` as many as fit one withdrawal and writes it.
-pub(crate) fn withdraw(family: Family, prefixes: impl Iterator<Item = IpNet>, buf: &mut BytesMut) -> Vec<IpNet> {
+pub(crate) fn withdraw(
+    family: Family,
+    prefixes: impl Iterator<Item = IpNet>,
+    buf: &mut BytesMut,
+) -> Vec<IpNet> {
     let room = match family {
         Family::Ipv4 => MAX_MESSAGE - FIXED,
         Family::Ipv6 => MAX_MESSAGE - FIXED - MP_FIXED,
