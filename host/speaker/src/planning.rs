@@ -294,6 +294,9 @@ impl Planning {
         let changes = self.announcer.plan(now, &self.world, self.policies.decisions(now));
         self.policies.log_events();
         self.carry_out(changes).await;
+        if self.phase == Phase::Binding {
+            self.advance_phase(now).await;
+        }
     }
 
     async fn advance_phase(&mut self, now: Instant) {
