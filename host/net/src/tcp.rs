@@ -40,7 +40,9 @@ pub async fn dial(remote: SocketAddr, options: &DialOptions) -> io::Result<TcpSt
         Ok::<_, io::Error>(stream)
     };
     match tokio::time::timeout(options.timeout, attempt).await {
-        Ok(result) => result.map_err(|error| io::Error::new(error.kind(), format!("connecting to {remote}: {error}"))),
+        Ok(result) => {
+            result.map_err(|error| io::Error::new(error.kind(), format!("connecting to {remote}: {error}")))
+        }
         Err(_) => Err(io::Error::new(
             io::ErrorKind::TimedOut,
             format!("connecting to {remote}: no answer within {:?}", options.timeout),
@@ -69,7 +71,8 @@ pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
 /// of a process that just ended does not stand in the way.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        let socket =
+            Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -78,7 +81,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         socket.listen(BACKLOG)?;
         TcpListener::from_std(socket.into())
     };
-    open().map_err(|error: io::Error| io::Error::new(error.kind(), format!("listening on {address}: {error}")))
+    open()
+        .map_err(|error: io::Error| io::Error::new(error.kind(), format!("listening on {address}: {error}")))
 }
 
 fn set_hop_limit(socket: SockRef<'_>, remote: IpAddr, hops: u8) -> io::Result<()> {
@@ -107,8 +111,12 @@ pub fn other_family_address(local: IpAddr) -> io::Result<Option<IpAddr>> {
 
 fn is_global(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => !address.is_link_local() && !address.is_loopback() && !address.is_unspecified(),
-        IpAddr::V6(address) => !address.is_unicast_link_local() && !address.is_loopback() && !address.is_unspecified(),
+        IpAddr::V4(address) => {
+            !address.is_link_local() && !address.is_loopback() && !address.is_unspecified()
+        }
+        IpAddr::V6(address) => {
+            !address.is_unicast_link_local() && !address.is_loopback() && !address.is_unspecified()
+        }
     }
 }
 
@@ -156,7 +164,11 @@ mod tests {
     use super::*;
 
     fn options() -> DialOptions {
-        DialOptions { source: Some(Ipv4Addr::LOCALHOST.into()), hop_limit: Some(1), timeout: Duration::from_secs(5) }
+        DialOptions {
+            source: Some(Ipv4Addr::LOCALHOST.into()),
+            hop_limit: Some(1),
+            timeout: Duration::from_secs(5),
+        }
     }
 
     #[tokio::test(flavor = "current_thread")]
