@@ -210,6 +210,20 @@ mod tests {
     }
 
     #[test]
+    fn a_version_that_answers_most_services_again_is_asked_by_all_and_starts_from_the_first_wait() {
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        let all = |answered, failed| {
+            (0..20).map(move |service| (service, report(["a", "b"][service as usize % 2], answered, failed)))
+        };
+        breaker.report(all(0, 1), Some(now));
+        assert!(breaker.open_for_all(now));
+        breaker.report(all(1, 0), Some(now + OPEN_FIRST));
+        breaker.report(all(0, 1), Some(now + OPEN_FIRST));
+        assert!(breaker.open_for_all(now + OPEN_FIRST + OPEN_FIRST - Duration::from_secs(1)));
+        assert!(!breaker.open_for_all(now + OPEN_FIRST + OPEN_FIRST));
+    }
+
+    #[test]
     fn without_a_time_nothing_is_held_back() {
         let mut breaker = Breaker::default();
         breaker.report([(1, report("a", 0, 100))], None);

@@ -54,13 +54,16 @@ fn keys_from_the_config_add_to_the_declared_ones() {
 
 #[test]
 fn conditions_and_counts_that_are_not_declared_read_as_ready_and_none() {
-    let node = fake::node_with("n1", bellhop_core::labels::labels([("zone", "a")]), Readiness::Unknown);
+    let mut node = fake::node_with("n1", bellhop_core::labels::labels([("zone", "a")]), Readiness::Unknown);
+    Arc::make_mut(&mut node.node).unschedulable = true;
     let view = node_view(&Inputs::default(), &node);
+    assert!(!view.unschedulable);
     assert_eq!((view.ready, view.local_endpoints, view.name), (Readiness::Ready, 0, None));
     assert_eq!(summary(&Inputs::default(), std::slice::from_ref(&node)).ready, 1);
     let inputs =
         Inputs { node_conditions: true, local_endpoints: true, node_identity: true, ..Default::default() };
     let view = node_view(&inputs, &node);
+    assert!(view.unschedulable);
     assert_eq!((view.ready, view.local_endpoints, view.name.as_deref()), (Readiness::Unknown, 3, Some("n1")));
     assert_eq!(summary(&inputs, &[node]).ready, 0);
 }

@@ -196,6 +196,24 @@ fn a_service_that_makes_a_policy_fail_is_not_asked_about_for_a_while_and_others_
 }
 
 #[test]
+fn a_failing_question_counts_for_every_service_that_asked_it() {
+    let mut engine = Engine::new();
+    engine.set_now(Instant::now());
+    let guest = Fake::new('a').reads(|inputs| inputs.service_labels = ["n".to_owned()].into());
+    let guest = Arc::new(guest.route(|_| Err(fake::trap())));
+    engine.set(keep_last('a'), guest.clone()).unwrap();
+    for label in ["a", "b", "c"] {
+        engine.routes(&[request("web", "one", label), request("web", "two", label)]);
+    }
+    assert_eq!(guest.calls(), 3);
+    one(&mut engine, &request("web", "one", "d"));
+    one(&mut engine, &request("web", "two", "e"));
+    assert_eq!(guest.calls(), 3, "both are held back");
+    one(&mut engine, &request("web", "three", "f"));
+    assert_eq!(guest.calls(), 4);
+}
+
+#[test]
 fn what_is_remembered_is_still_answered_while_the_breaker_is_open() {
     let mut engine = Engine::new();
     engine.set_now(Instant::now());
