@@ -45,7 +45,7 @@ pub struct AddressClaimSpec {
     pub pool: String,
     /// The Services that hold the address: several only where they share it. Without any, the address is reserved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 256))]
     pub holders: Vec<ClaimHolder>,
     /// How the address was chosen, where a policy chose it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,8 +113,9 @@ pub struct ClaimDecidedBy {
     /// Name of the DecisionPolicy.
     #[schemars(length(min = 1, max = 253))]
     pub policy: String,
-    /// SHA-256 of the module that chose, in 64 lower-case hexadecimal digits.
-    #[schemars(length(min = 64, max = 64))]
+    /// SHA-256 of the module that chose, in hexadecimal; empty where none was in force and a last decision was kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
     pub digest: String,
     /// What the policy said about its choice.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -48,13 +48,10 @@ pub(crate) fn convert(
             sharing_key: (!holder.sharing_key.is_empty()).then(|| holder.sharing_key.as_str().into()),
         });
     }
-    let decided_by = spec.decided_by.as_ref().map(|decided| {
-        fields::sha256(&decided.digest, "spec.decidedBy.digest", report);
-        DecidedBy {
-            policy: decided.policy.as_str().into(),
-            digest: decided.digest.as_str().into(),
-            note: (!decided.note.is_empty()).then(|| decided.note.as_str().into()),
-        }
+    let decided_by = spec.decided_by.as_ref().map(|decided| DecidedBy {
+        policy: decided.policy.as_str().into(),
+        digest: decided.digest.as_str().into(),
+        note: (!decided.note.is_empty()).then(|| decided.note.as_str().into()),
     });
     Some(Arc::new(AddressClaim {
         address,

@@ -19,7 +19,11 @@ use crate::report::Report;
 /// Most addresses that one Service may ask for.
 const REQUESTED_MAX: usize = 8;
 
-/// Longest sharing key: that of a label value with a prefix, and what AddressClaim can hold.
+/// Most ports of one Service, and longest UID: what the AddressClaim that names the Service can hold.
+const PORTS_MAX: usize = 256;
+const UID_MAX: usize = 64;
+
+/// Longest sharing key: what AddressClaim can hold.
 const SHARING_KEY_MAX: usize = 253;
 
 pub(crate) fn convert(
@@ -37,6 +41,10 @@ pub(crate) fn convert(
     if !wants_address {
         // A Service that is none of ours may say what it likes; only its existence counts.
         return Some(Arc::new(unserved(metadata)));
+    }
+    if let Some(uid) = metadata.uid.as_deref().filter(|uid| uid.len() > UID_MAX) {
+        let message = format!("has {} bytes and may have at most {UID_MAX}", uid.len());
+        report.wrong(Reason::TooLarge, "metadata.uid", uid, message);
     }
     let requested_addresses = requested_addresses(&spec, &metadata.annotations, report);
     let (families, family_policy) = families(&spec, &requested_addresses, report);
@@ -219,6 +227,11 @@ fn families(
 }
 
 fn ports(ports: &[k8s::ServicePort], report: &mut Report) -> Vec<Port> {
+    if ports.len() > PORTS_MAX {
+        let message = format!("has {} entries and may have at most {PORTS_MAX}", ports.len());
+        report.wrong(Reason::TooLarge, "spec.ports", "", message);
+        return Vec::new();
+    }
     let mut found = Vec::with_capacity(ports.len());
     for (index, port) in ports.iter().enumerate() {
         let protocol = match port.protocol.as_deref() {

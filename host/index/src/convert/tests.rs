@@ -137,6 +137,8 @@ fn a_service_that_asks_for_nonsense_is_told_what_would_be_right() {
     );
     wrong(&service("externalTrafficPolicy: local", ""), &["spec.externalTrafficPolicy", "Cluster or Local"]);
     wrong(&service("ports: [{port: 70000}]", ""), &["spec.ports[0].port", "70000", "1 to 65535"]);
+    let many = (1..=257).map(|port| format!("{{port: {port}}}")).collect::<Vec<_>>().join(", ");
+    wrong(&service(&format!("ports: [{many}]"), ""), &["spec.ports", "257 entries and may have at most 256"]);
     wrong(&service("ports: [{port: http}]", ""), &["spec.ports[0].port", "http"]);
     wrong(&service("ipFamilyPolicy: SingleStack, ipFamilies: [IPv4, IPv6]", ""), &["spec.ipFamilyPolicy"]);
 }
