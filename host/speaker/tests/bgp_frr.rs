@@ -3,6 +3,8 @@
 //! Every test makes two namespaces with one link, starts FRR's zebra and bgpd in the router's, and runs its body in the
 //! speaker's by starting this test binary again there. Needs root, iproute2 and FRR, and fails where they are missing.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test fail by panicking, as its body does")]
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{BufRead, BufReader, Read};
