@@ -20,15 +20,15 @@ impl nodes::Guest for WrongCount {
     }
 }
 
+#[allow(dead_code, reason = "natively nothing reads it")]
 const METADATA: &[u8] = br#"{"name":"wrong-count","version":"0.1.0","sdk":"none","hooks":["Nodes"]}"#;
 
 #[cfg(target_arch = "wasm32")]
 const _: () = {
+    #[allow(dead_code, reason = "the linker reads it")]
     #[unsafe(link_section = "bellhop:policy")]
     static SECTION: [u8; METADATA.len()] = bellhop_policy::rt::array(METADATA);
 };
-#[cfg(not(target_arch = "wasm32"))]
-const _: &[u8] = METADATA;
 bellhop_policy::__component_type!("component-type:bellhop:base", BASE_TYPE);
 bellhop_policy::__component_type!("component-type:bellhop:nodes", NODES_TYPE);
 #[cfg(target_arch = "wasm32")]
