@@ -11,6 +11,8 @@
 //!                  └──► answers ─► socket             cancelling it is safe
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod bgp;
 pub mod binder;
 pub mod claim_writer;

@@ -225,7 +225,6 @@ impl Planning {
     }
 
     fn apply(&mut self, delta: Delta) {
-        log_problems(&self.world, &delta);
         let touched = self.world.apply(delta);
         if touched.is_empty() {
             return;
@@ -261,7 +260,12 @@ impl Planning {
                         ClaimChange::Create(claim) | ClaimChange::Update(claim) => Some(Arc::new(claim)),
                         ClaimChange::Release(_) => None,
                     };
-                    tracing::info!(%address, holders = ?claim.as_ref().map(|claim| &claim.holders), "claim written");
+                    let holders = claim.iter().flat_map(|claim| &claim.holders).map(|holder| holder.service.to_string());
+                    let holders = holders.collect::<Vec<_>>().join(",");
+                    match &claim {
+                        Some(_) => tracing::info!(%address, holders, "claim written"),
+                        None => tracing::info!(%address, "claim removed"),
+                    }
                     self.apply(Delta::Claim(address, claim));
                 }
                 Err(error) => {
@@ -347,7 +351,7 @@ impl Planning {
         let plan =
             self.ledger.plan(&self.world, &touched, self.role.mode(), self.policies.decisions(Instant::now()));
         for problem in plan.problems.iter().filter(|problem| !self.ledger_problems.contains(problem)) {
-            tracing::warn!(object = %problem.object, "{problem}");
+            tracing::warn!("{problem}");
         }
         for (service, allocation) in &plan.outcomes {
             if let Some(problem) = &allocation.waiting {
@@ -386,7 +390,7 @@ impl Planning {
         let config = peers::bgp_config(&self.world, node, &settings, self.restarted);
         let refused = self.bgp.configure(config).await;
         for (peer, problem) in &refused {
-            tracing::warn!(%peer, "BGPPeer/{peer}: {problem}");
+            tracing::warn!("BGPPeer/{peer}: {problem}");
         }
         self.peer_problems = refused
             .into_iter()
@@ -417,17 +421,5 @@ impl Planning {
             tracing::error!(%error, "cannot remove the restart mark");
         }
         self.binder.send_replace(Some(BTreeSet::new()));
-    }
-}
-
-/// One line for each problem that an object has newly, and one when it has none any more.
-fn log_problems(world: &World, delta: &Delta) {
-    let Delta::Problems(object, problems) = delta else { return };
-    let before = world.problems().get(object);
-    for problem in problems.iter().filter(|problem| before.is_none_or(|before| !before.contains(problem))) {
-        tracing::warn!(%object, "{problem}");
-    }
-    if problems.is_empty() && before.is_some() {
-        tracing::info!(%object, "nothing is wrong with it any more");
     }
 }
