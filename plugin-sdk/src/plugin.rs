@@ -23,7 +23,11 @@ pub fn begin() {
 ///   `node_identity`, `peer_identity`, `node_taints`, `node_conditions`, `local_endpoints`, `address`, `pool`,
 ///   `session`. `from_config`: for keys that the config names, the JSON pointer of a list of strings in it.
 /// - `self_tests`: cases that a version must pass before it serves, each with a name, a hook (`Address`, `Nodes`,
-///   `Route`) and JSON texts.
+///   `Route`) and JSON texts: the question's form is that of the request with pairs as `[key, value]`, an answer is
+///   `"useDefault"` or one of
+///   - `{"choose": [[{"family": "IPv4", "candidate": 0}]]}` (or `exact`, or `pool`), `{"reject": "why"}`;
+///   - a list with one of `"useDefault"`, `{"eligible": 100}`, `{"draining": "why"}`, `{"ineligible": "why"}` a node;
+///   - `{"advertise": {"communities": ["65000:1"], "med": 5}}`, `{"withhold": "why"}`. Notes are not compared.
 ///
 /// ```
 /// use bellhop_policy::*;

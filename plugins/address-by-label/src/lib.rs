@@ -149,7 +149,7 @@ plugin! {
                 "pools": [{"name": "p", "usage": [["IPv4", 0, 256], ["IPv6", 0, 256]]}],
                 "candidates": [[0, "192.0.2.1", 0], [0, "2001:db8::1", 0]]
             }"#,
-            expect: r#"{"choose": [[["IPv4", {"exact": "192.0.2.10"}], ["IPv6", {"exact": "2001:db8::10"}]]]}"#,
+            expect: r#"{"choose": [[{"family": "IPv4", "exact": "192.0.2.10"}, {"family": "IPv6", "exact": "2001:db8::10"}]]}"#,
         },
         {
             name: "a value that is no address is a rejection that says so",

@@ -37,7 +37,7 @@ pub fn create(dir: &Path, name: &str, hook: HookName) -> Result<PathBuf, NewErro
     if !is_name(name) {
         return Err(NewError::BadName(name.into()));
     }
-    let root = dir.join(name);
+    let root = if dir == Path::new(".") { PathBuf::from(name) } else { dir.join(name) };
     if root.exists() {
         return Err(NewError::Exists(root));
     }

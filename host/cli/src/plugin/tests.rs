@@ -147,8 +147,9 @@ fn packing_gives_two_yaml_documents() {
     let text = packed(&["pack", path.to_str().unwrap()]).unwrap();
     let documents: Vec<&str> = text.split("\n---\n").collect();
     assert_eq!(documents.len(), 2, "{text}");
-    let map: serde_json::Value = serde_saphyr::from_str(documents[0]).unwrap();
-    assert_eq!(map["apiVersion"], "v1");
+    let map: k8s_openapi::api::core::v1::ConfigMap = serde_saphyr::from_str(documents[0]).unwrap();
+    let payload = map.binary_data.unwrap()[pack::KEY].0.clone();
+    assert_eq!(module::inflate(payload).unwrap(), fixture("good-route.wasm"), "YAML folds no base64");
     let policy: bellhop_api::DecisionPolicy = serde_saphyr::from_str(documents[1]).unwrap();
     assert_eq!(policy.metadata.name.as_deref(), Some("good-route"));
 }

@@ -33,7 +33,7 @@ plugin! {
                 "service": {"labels": [["answer", "candidate"]]}, "families": ["IPv4"], "pools": [{"name": "p"}],
                 "candidates": [[0, "192.0.2.1", 0], [0, "192.0.2.2", 0]]
             }"#,
-            expect: r#"{"choose": [[["IPv4", {"candidate": 1}]]]}"#,
+            expect: r#"{"choose": [[{"family": "IPv4", "candidate": 1}]]}"#,
         },
     ],
 }
