@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bellhop_core::decision::Decisions;
-use bellhop_core::objects::{AddressClaim, AddressRange, Service};
+use bellhop_core::objects::{AddressClaim, AddressPool, AddressRange, Service};
 use bellhop_core::{Family, ObjectName, ServiceKey, Touched, World};
 
 use crate::history::History;
@@ -138,6 +138,11 @@ impl Ledger {
         &self.outcomes
     }
 
+    /// The version of a pool that is in force; `None` where it overlaps another one and no earlier version was right.
+    pub fn pool(&self, name: &str) -> Option<&Arc<AddressPool>> {
+        self.pools.of_name(name).map(crate::pools::Pool::spec)
+    }
+
     /// The pool in force that may hand out `address`.
     pub fn pool_of(&self, address: IpAddr) -> Option<ObjectName> {
         self.pools.covering(address).map(|pool| pool.spec().name.clone())
@@ -252,9 +257,11 @@ impl Ledger {
             );
         }
         for key in &touched.services {
-            // Whoever waits for what this one holds looks again: it may have become one to share with.
-            let held = self.claims.by_service.get(key).into_iter().flatten();
-            keys.extend(held.flat_map(|address| self.waiting_for(*address)));
+            // Whoever shares what this one holds, or waits for it, looks again: the terms may hold no longer, or now.
+            for address in self.claims.by_service.get(key).into_iter().flatten() {
+                keys.extend(self.holders_of(*address));
+                keys.extend(self.waiting_for(*address));
+            }
             keys.insert(key.clone());
         }
         if wake_all {

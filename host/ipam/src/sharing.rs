@@ -19,7 +19,7 @@ pub fn terms(address: IpAddr, service: &Service, other: &Service) -> Result<(), 
     }
     match (&service.sharing_key, &other.sharing_key) {
         (Some(own), Some(others)) if own == others => {}
-        (None, None) => return Err(format!("holds {address}; to share it both must name one sharing key")),
+        (None, None) => return Err("shares with none; to share it both must name one sharing key".into()),
         (own, others) => {
             let shown = |key: &Option<std::sync::Arc<str>>| {
                 key.as_ref().map_or("none".into(), |key| format!("\"{key}\""))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bellhop_core::objects::{AddressClaim, FamilyPolicy, Holder, Service};
+use bellhop_core::objects::{AddressClaim, FamilyPolicy, Holder, Service, TrafficPolicy};
 use bellhop_core::{Family, ObjectName, ObjectRef, Problem, ServiceKey};
 
 use super::{Round, Want};
@@ -160,9 +160,12 @@ impl Round<'_> {
         let own = claim.holders.iter().find(|holder| holder.service == service.key)?;
         self.others(&service.key, address).into_iter().find_map(|(other, holder)| {
             let why = sharing::terms(address, service, &other).err()?;
+            let local = |service: &Service| service.traffic_policy == TrafficPolicy::Local;
             let loses = match (edited(service, own), edited(&other, &holder)) {
                 (true, false) => true,
                 (false, true) => false,
+                // The claim does not tell the traffic policy; sharing began with Cluster on both sides.
+                _ if local(service) != local(&other) => local(service),
                 _ => (service.created, &service.key) > (other.created, &other.key),
             };
             loses.then(|| format!("Service/{} {why}", other.key))

@@ -1,5 +1,7 @@
 //! The `address` decision, asked and checked.
 
+use bellhop_core::decision::Alternative;
+
 use super::*;
 use crate::Step;
 
@@ -75,7 +77,7 @@ fn alternatives_are_tried_in_order_and_the_first_that_can_be_had_whole_is_taken(
 fn an_answer_that_cannot_be_had_names_policy_and_reason_and_moves_nothing_else() {
     use AddressChoice::{Candidate, Exact, Pool};
     let four = |choice| vec![vec![(Family::Ipv4, choice)]];
-    let cases: [(Vec<Vec<(Family, AddressChoice)>>, &str); 10] = [
+    let cases: [(Vec<Alternative>, &str); 10] = [
         (four(Exact(ip("192.0.2.1"))), "192.0.2.1 is outside every pool"),
         (four(Exact(ip("198.51.100.1"))), "which the Service may not use"),
         (four(Exact(ip("203.0.113.1"))), "203.0.113.1 is held by Service/web/holder"),

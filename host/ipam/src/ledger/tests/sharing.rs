@@ -92,3 +92,14 @@ fn a_sole_holder_changes_its_ports_and_key_in_place() {
     let claim = &bench.world.claims()[&ip("203.0.113.1")];
     assert_eq!((claim.holders[0].ports[0].port, claim.holders[0].sharing_key.as_deref()), (54, Some("new")));
 }
+
+#[test]
+fn a_sharer_that_turns_to_local_loses_the_address_though_it_is_the_older_one() {
+    let mut bench = Bench::new(&[pool("a", &["203.0.113.1-203.0.113.9"])]);
+    bench.set(sharer("a", 53));
+    bench.set(sharer("b", 853));
+    bench.settle();
+    bench.set(Service { traffic_policy: TrafficPolicy::Local, ..sharer("a", 53) });
+    bench.settle();
+    assert_eq!((bench.held("a"), bench.held("b")), (ips(&["203.0.113.2"]), ips(&["203.0.113.1"])));
+}
