@@ -92,6 +92,7 @@ pub struct Announcer {
     /// Addresses wanted on `lo`; `Some` since when nothing needs them any more.
     bindings: BTreeMap<IpAddr, Option<Instant>>,
     bound: BTreeSet<IpAddr>,
+    stopping: bool,
 }
 
 impl Announcer {
@@ -109,6 +110,7 @@ impl Announcer {
             wanted: BTreeMap::new(),
             bindings: BTreeMap::new(),
             bound: BTreeSet::new(),
+            stopping: false,
         }
     }
 
@@ -306,7 +308,13 @@ impl Announcer {
         let service = draft.request.service.service.clone();
         let before = self.plans.get(&service.key).filter(|plan| plan.uid == service.uid);
         let own = draft.request.nodes.iter().position(|facts| facts.node.name == self.node);
-        let verdict = own.map(|own| verdicts[own].clone());
+        let verdict = own.map(|own| {
+            if self.stopping {
+                Decided::built_in(NodeVerdict::Draining("the speaker stops".into()))
+            } else {
+                verdicts[own].clone()
+            }
+        });
         let standing = match &verdict {
             Some(verdict) => {
                 let standing = before.map(|plan| plan.standing).unwrap_or_default();
@@ -471,16 +479,10 @@ impl Announcer {
         }
     }
 
-    /// All that is announced, with GRACEFUL_SHUTDOWN: what a speaker that stops sends before it withdraws.
-    pub fn drain_routes(&self) -> Vec<RouteChange> {
-        let routes = self.wanted.iter().flat_map(|(peer, routes)| routes.iter().map(move |route| (peer, route)));
-        routes
-            .map(|(peer, (prefix, attributes))| RouteChange {
-                peer: peer.clone(),
-                prefix: *prefix,
-                attributes: Some(Arc::new(drained(attributes))),
-            })
-            .collect()
+    /// Drains every Service: the speaker stops. For good.
+    pub fn stop(&mut self, world: &World) {
+        self.stopping = true;
+        self.re_evaluate(world);
     }
 
     /// Addresses that are to be bound, those that linger included.

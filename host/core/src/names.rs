@@ -42,7 +42,8 @@ impl fmt::Debug for NamespacedName {
     }
 }
 
-/// Kind and name of any object, as messages to people give it: `AddressPool/public`, `Service/web/shop`.
+/// Kind and name of any object, as messages to people give it: `AddressPool/public`, `Service/web/shop`,
+/// `File /etc/bellhop/pools.yaml`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectRef {
     /// Kubernetes kind, for example `Service`; `File` for a manifest that could not be parsed at all.
@@ -69,6 +70,8 @@ impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
             Some(namespace) => write!(f, "{}/{namespace}/{}", self.kind, self.name),
+            // The path of a file or folder, which has slashes of its own.
+            None if self.name.starts_with('/') => write!(f, "{} {}", self.kind, self.name),
             None => write!(f, "{}/{}", self.kind, self.name),
         }
     }

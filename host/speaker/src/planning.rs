@@ -9,6 +9,7 @@
 //! complete and its addresses are bound.
 
 mod answers;
+mod journal;
 mod peers;
 mod policies;
 
@@ -30,6 +31,7 @@ use crate::claim_writer::Written;
 use crate::claims::StoreError;
 use crate::generation::RestartMark;
 use crate::loader::{Job, Loaded};
+use journal::{Finder, Journal};
 use policies::Policies;
 
 /// How long a start waits for policies. A compile child has 20 s; a few of them in a row are still within the restart
@@ -44,6 +46,9 @@ const BURST: usize = 16;
 
 /// Standalone binds by default: nothing else serves the addresses of a plain host.
 const BIND_BY_DEFAULT: bool = true;
+
+/// Beside the drain wait, what a stop may take before it ends all the same.
+const STOP_MARGIN: Duration = Duration::from_secs(3);
 
 /// What reaches the planning thread.
 #[derive(Debug)]
@@ -65,6 +70,15 @@ pub enum Event {
         /// Leave the routes standing for the next process.
         keep_routes: bool,
     },
+}
+
+/// How a stop goes on.
+#[derive(Clone, Copy, Debug)]
+enum Stopping {
+    /// At once, routes left standing.
+    KeepRoutes,
+    /// When everything is drained, at the latest at this time.
+    Drain { until: Instant },
 }
 
 /// Who allocates and writes claims.
@@ -113,8 +127,10 @@ pub struct Planning {
     ledger_problems: Vec<Problem>,
     write_problems: BTreeMap<IpAddr, Problem>,
     peer_problems: Vec<Problem>,
+    journal: Journal,
     peers_changed: bool,
     policies_changed: bool,
+    stopping: Option<Stopping>,
 }
 
 impl Planning {
@@ -148,35 +164,42 @@ impl Planning {
             ledger_problems: Vec::new(),
             write_problems: BTreeMap::new(),
             peer_problems: Vec::new(),
+            journal: Journal::default(),
             peers_changed: false,
             policies_changed: false,
+            stopping: None,
         }
     }
 
-    /// Runs until a [`Event::Stop`] has been carried out.
+    /// Runs until an [`Event::Stop`] has been carried out.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>) {
-        loop {
-            let event = if self.announcer.has_work() && self.phase != Phase::Reading {
+        while !self.stopped(Instant::now()) {
+            let mut next = if self.announcer.has_work() && self.phase != Phase::Reading {
                 inbox.try_recv().ok()
             } else {
                 self.next_event(&mut inbox).await
             };
-            let mut next = event;
             for _ in 0..BURST {
-                match next.take() {
-                    Some(Event::Stop { keep_routes }) => return self.stop(keep_routes).await,
-                    Some(event) => self.take(event),
-                    None => break,
-                }
+                let Some(event) = next else { break };
+                self.take(event);
                 next = inbox.try_recv().ok();
             }
             if let Some(event) = next {
-                match event {
-                    Event::Stop { keep_routes } => return self.stop(keep_routes).await,
-                    event => self.take(event),
-                }
+                self.take(event);
             }
             self.step(Instant::now()).await;
+        }
+        self.end(inbox).await;
+    }
+
+    /// True once nothing is left to do before the end.
+    fn stopped(&self, now: Instant) -> bool {
+        match self.stopping {
+            None => false,
+            Some(Stopping::KeepRoutes) => true,
+            Some(Stopping::Drain { until }) => {
+                now >= until || (self.announcer.wanted().is_empty() && !self.announcer.has_work())
+            }
         }
     }
 
@@ -187,7 +210,11 @@ impl Planning {
             Phase::Binding => Some(self.phase_since + BINDING_TIMEOUT),
             Phase::Reading | Phase::Ready => None,
         };
-        let deadline = self.announcer.deadline().into_iter().chain(self.policies.deadline()).chain(phase_deadline).min();
+        let stop_deadline = match self.stopping {
+            Some(Stopping::Drain { until }) => Some(until),
+            Some(Stopping::KeepRoutes) | None => None,
+        };
+        let deadline = self.announcer.deadline().into_iter().chain(self.policies.deadline()).chain(phase_deadline).chain(stop_deadline).min();
         match deadline {
             Some(at) => tokio::time::timeout_at(at.into(), inbox.recv()).await.ok().flatten(),
             None => inbox.recv().await,
@@ -220,11 +247,14 @@ impl Planning {
             Event::Ask(question, reply) => {
                 let _ = reply.send(self.answer(question));
             }
-            Event::Stop { .. } => {}
+            Event::Stop { keep_routes } => self.stop(keep_routes, Instant::now()),
         }
     }
 
     fn apply(&mut self, delta: Delta) {
+        if let Delta::Problems(object, problems) = &delta {
+            self.journal.object(Finder::Manifests, object, problems);
+        }
         let touched = self.world.apply(delta);
         if touched.is_empty() {
             return;
@@ -269,7 +299,6 @@ impl Planning {
                     self.apply(Delta::Claim(address, claim));
                 }
                 Err(error) => {
-                    tracing::error!(%address, %error, "cannot write a claim");
                     self.write_problems.insert(address, error.problem(address));
                     if matches!(error, StoreError::Exists { .. }) {
                         self.ledger.avoid(address);
@@ -278,6 +307,7 @@ impl Planning {
                 }
             }
         }
+        self.journal.all(Finder::Claims, self.write_problems.values());
     }
 
     /// One round of planning.
@@ -350,13 +380,13 @@ impl Planning {
         let touched = std::mem::take(&mut self.unplanned);
         let plan =
             self.ledger.plan(&self.world, &touched, self.role.mode(), self.policies.decisions(Instant::now()));
-        for problem in plan.problems.iter().filter(|problem| !self.ledger_problems.contains(problem)) {
-            tracing::warn!("{problem}");
-        }
+        self.journal.all(Finder::Pools, &plan.problems);
         for (service, allocation) in &plan.outcomes {
-            if let Some(problem) = &allocation.waiting {
-                tracing::warn!(%service, "{problem}");
-            }
+            let problems: Vec<Problem> = allocation.waiting.iter().chain(&allocation.warnings).cloned().collect();
+            self.journal.object(Finder::Allocation, &ObjectRef::namespaced("Service", service), &problems);
+        }
+        for service in &plan.gone {
+            self.journal.forget(Finder::Allocation, ObjectRef::namespaced("Service", service));
         }
         self.ledger_problems = plan.problems;
         self.pools = plan.pools;
@@ -382,44 +412,64 @@ impl Planning {
             let message = "no Node of this name among the manifests, so no peer is dialled; add it, or start with --node \
                            as a Node is named";
             let problem = Problem::new(ObjectRef::cluster("Node", self.node.clone()), "NodeMissing", "", "", message);
-            tracing::warn!("{problem}");
             self.peer_problems = vec![problem];
+            self.journal.all(Finder::Peers, &self.peer_problems);
             return;
         };
         let settings = SpeakerSettings::of(&self.world, node, BIND_BY_DEFAULT);
         let config = peers::bgp_config(&self.world, node, &settings, self.restarted);
         let refused = self.bgp.configure(config).await;
-        for (peer, problem) in &refused {
-            tracing::warn!("BGPPeer/{peer}: {problem}");
-        }
         self.peer_problems = refused
             .into_iter()
             .map(|(peer, problem)| {
                 Problem::new(ObjectRef::cluster("BGPPeer", peer), "InvalidPeer", "", "", problem.to_string())
             })
             .collect();
+        self.journal.all(Finder::Peers, &self.peer_problems);
     }
 
-    /// Stops: the routes are left standing, or drained and withdrawn.
-    async fn stop(self, keep_routes: bool) {
+    /// Begins to stop. A second request to withdraw does not wait for the drain any more.
+    fn stop(&mut self, keep_routes: bool, now: Instant) {
         if keep_routes {
             tracing::info!("stopping; the routes are left standing for the next process");
-            self.bgp.shutdown(ShutdownMode::Silent).await;
+            self.stopping = Some(Stopping::KeepRoutes);
             return;
         }
-        let wait = self.world.nodes().get(&self.node).map_or(Duration::ZERO, |node| {
-            SpeakerSettings::of(&self.world, node, BIND_BY_DEFAULT).drain_wait
-        });
-        let routes = self.announcer.drain_routes();
-        if !routes.is_empty() {
-            tracing::info!(?wait, routes = routes.len(), "stopping: graceful shutdown first (RFC 8326)");
-            self.bgp.routes(routes).await;
-            tokio::time::sleep(wait).await;
+        let until = match self.stopping {
+            Some(_) => now,
+            None => {
+                let node = self.world.nodes().get(&self.node);
+                let wait = node.map_or(Duration::ZERO, |node| {
+                    SpeakerSettings::of(&self.world, node, BIND_BY_DEFAULT).drain_wait
+                });
+                tracing::info!(?wait, "stopping: graceful shutdown first (RFC 8326), then withdrawal");
+                self.announcer.stop(&self.world);
+                now + wait + STOP_MARGIN
+            }
+        };
+        self.stopping = Some(Stopping::Drain { until });
+    }
+
+    /// Ends sessions and, unless the next process is to find them, addresses.
+    async fn end(self, mut inbox: mpsc::Receiver<Event>) {
+        if matches!(self.stopping, Some(Stopping::KeepRoutes)) {
+            self.bgp.shutdown(ShutdownMode::Silent).await;
+            return;
         }
         self.bgp.shutdown(ShutdownMode::Graceful { text: "Bellhop stops on this node".into() }).await;
         if let Err(error) = self.mark.clear() {
             tracing::error!(%error, "cannot remove the restart mark");
         }
         self.binder.send_replace(Some(BTreeSet::new()));
+        let unbound = async {
+            while let Some(event) = inbox.recv().await {
+                if matches!(event, Event::Bound(bound) if bound.is_empty()) {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(STOP_MARGIN, unbound).await.is_err() {
+            tracing::warn!("addresses are left on lo; they expire by themselves");
+        }
     }
 }

@@ -148,9 +148,13 @@ async fn stop_on_signal(events: mpsc::Sender<Event>, keep_routes: bool) {
         tracing::error!("cannot listen for SIGTERM and SIGINT");
         return;
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if events.send(Event::Stop { keep_routes }).await.is_err() {
+            return;
+        }
     }
-    let _ = events.send(Event::Stop { keep_routes }).await;
 }

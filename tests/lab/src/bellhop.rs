@@ -97,12 +97,20 @@ impl Bellhop {
     /// # Errors
     /// When it runs already, ends at once, or does not answer in time; with the end of its log.
     pub fn start(&mut self, node: Node) -> Result<()> {
+        self.start_with(node, &[])
+    }
+
+    /// The same with further arguments of `bellhop standalone`.
+    ///
+    /// # Errors
+    /// As [`Bellhop::start`].
+    pub fn start_with(&mut self, node: Node, further: &[&str]) -> Result<()> {
         ensure!(!self.running.contains_key(&node), "bellhop runs on {} already", node.name());
         std::fs::create_dir_all(self.state())?;
         let mut command = self.lab.node(node).detached(&self.programs.bellhop);
         command.arg("standalone").arg("--manifests").arg(&self.manifests).arg("--state").arg(self.state());
         command.args(["--node", &node.name(), "--allocate"]).arg("--socket").arg(self.socket(node));
-        command.arg("--compiler").arg(&self.programs.compiler);
+        command.arg("--compiler").arg(&self.programs.compiler).args(further);
         let child = spawn_logged(&mut command, &self.log(node))?;
         self.running.insert(node, child);
         self.wait_for_answer(node).with_context(|| format!("bellhop on {} does not start", node.name()))

@@ -311,6 +311,24 @@ fn a_drain_carries_graceful_shutdown_then_withdraws_and_keeps_the_address_bound_
 }
 
 #[test]
+fn a_speaker_that_stops_drains_everything_and_announces_nothing_new() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.plan(&mut BuiltIn);
+    rig.announcer.stop(&rig.world);
+    let changes = rig.plan(&mut BuiltIn);
+    assert_eq!(changes.routes[0].attributes.as_ref().unwrap().communities, [Community::GRACEFUL_SHUTDOWN]);
+    rig.apply([
+        put(service("late")),
+        claim("203.0.113.9", &["late"]),
+        slice("late", vec![endpoint(NODE, true, false)]),
+    ]);
+    assert!(rig.plan(&mut BuiltIn).is_empty());
+    rig.now = rig.announcer.deadline().unwrap();
+    rig.plan(&mut BuiltIn);
+    assert!(rig.announcer.wanted().is_empty());
+}
+
+#[test]
 fn a_route_that_a_policy_withholds_settles_first_and_is_asked_about_again() {
     let mut rig = Rig::new(base().into_iter().chain(shop()));
     let mut decisions = Scripted::default();
