@@ -45,6 +45,7 @@ impl Default for AddressRequest {
     }
 }
 
+#[allow(clippy::derivable_impls, reason = "the type is generated, and does not derive it")]
 impl Default for Pool {
     fn default() -> Self {
         Self {

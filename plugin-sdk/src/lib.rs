@@ -20,6 +20,7 @@
     unreachable_pub,
     unused_qualifications,
     clippy::all,
+    clippy::unwrap_used,
     rustdoc::all,
     reason = "generated"
 )]
