@@ -24,6 +24,7 @@ pub mod observe;
 pub mod plan;
 pub mod report;
 pub mod transcript;
+pub mod tutorial;
 pub mod wait;
 
 pub use lab::{Guard, Lab};
