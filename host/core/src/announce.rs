@@ -91,6 +91,8 @@ pub struct Announcer {
     wanted: BTreeMap<ObjectName, BTreeMap<IpNet, Arc<RouteAttributes>>>,
     /// Addresses wanted on `lo`; `Some` since when nothing needs them any more.
     bindings: BTreeMap<IpAddr, Option<Instant>>,
+    /// Those of `bindings` that nothing needs, by when that began.
+    lingering: BTreeSet<(Instant, IpAddr)>,
     bound: BTreeSet<IpAddr>,
     stopping: bool,
 }
@@ -109,6 +111,7 @@ impl Announcer {
             by_address: BTreeMap::new(),
             wanted: BTreeMap::new(),
             bindings: BTreeMap::new(),
+            lingering: BTreeSet::new(),
             bound: BTreeSet::new(),
             stopping: false,
         }
@@ -141,7 +144,7 @@ impl Announcer {
 
     /// When [`Announcer::plan`] has to be called without any event.
     pub fn deadline(&self) -> Option<Instant> {
-        let linger = self.bindings.values().flatten().map(|since| *since + UNBIND_LINGER).min();
+        let linger = self.lingering.first().map(|(since, _)| *since + UNBIND_LINGER);
         self.deadlines.first().map(|(at, _)| *at).into_iter().chain(linger).min()
     }
 
@@ -258,7 +261,12 @@ impl Announcer {
         let mut drafts = Vec::with_capacity(slice.len());
         let mut gone = Vec::new();
         for key in slice {
-            match context.world.services().get(&key).filter(|service| service.wants_address && !service.deleting) {
+            match context
+                .world
+                .services()
+                .get(&key)
+                .filter(|service| service.wants_address && !service.deleting)
+            {
                 Some(service) => drafts.push(self.draft(context, service)),
                 None => gone.push((key, None)),
             }
@@ -338,8 +346,12 @@ impl Announcer {
                 (wants_binding && !self.bound.contains(&address)).then_some(facts::Obstacle::NotBound)
             });
             let pool = context.world.claims().get(&address).and_then(|claim| claim.pool.clone());
-            let mut address_plan =
-                AddressPlan { pool: pool.clone(), obstacle: blocked, bind: wants_binding, peers: BTreeMap::new() };
+            let mut address_plan = AddressPlan {
+                pool: pool.clone(),
+                obstacle: blocked,
+                bind: wants_binding,
+                peers: BTreeMap::new(),
+            };
             if let (Some(own), Some(settings), Some(node)) = (own, context.settings, context.own_node) {
                 for peer in context.peers(node) {
                     let Some(local_asn) = peer.local_asn.or(settings.asn) else {
@@ -454,26 +466,29 @@ impl Announcer {
             .filter_map(|key| self.plans.get(key))
             .any(|plan| plan.addresses.get(&address).is_some_and(|plan| plan.bind));
         match (wanted, self.bindings.get_mut(&address)) {
-            (true, Some(unused_since)) => *unused_since = None,
+            (true, Some(unused_since)) => {
+                if let Some(since) = unused_since.take() {
+                    self.lingering.remove(&(since, address));
+                }
+            }
             (true, None) => {
                 self.bindings.insert(address, None);
                 changes.bind.insert(address);
             }
-            (false, Some(unused_since)) => {
-                unused_since.get_or_insert(now);
+            (false, Some(unused_since @ None)) => {
+                *unused_since = Some(now);
+                self.lingering.insert((now, address));
             }
-            (false, None) => {}
+            (false, _) => {}
         }
     }
 
     fn unbind_what_lingered(&mut self, now: Instant, changes: &mut Changes) {
-        let over: Vec<IpAddr> = self
-            .bindings
-            .iter()
-            .filter(|(_, unused_since)| unused_since.is_some_and(|since| since + UNBIND_LINGER <= now))
-            .map(|(address, _)| *address)
-            .collect();
-        for address in over {
+        while let Some((since, address)) = self.lingering.first().copied() {
+            if since + UNBIND_LINGER > now {
+                break;
+            }
+            self.lingering.pop_first();
             self.bindings.remove(&address);
             changes.unbind.insert(address);
         }
@@ -534,7 +549,8 @@ impl ServicePlan {
         softening: Softening,
     ) {
         let draining = matches!(self.standing, Standing::Draining(_));
-        let Some(peer) = self.addresses.get_mut(&place.address).and_then(|plan| plan.peers.get_mut(&place.peer))
+        let Some(peer) =
+            self.addresses.get_mut(&place.address).and_then(|plan| plan.peers.get_mut(&place.peer))
         else {
             return;
         };
