@@ -34,7 +34,7 @@ pub(crate) fn module(stored: Vec<u8>, request: &Request) -> Result<Vec<u8>, Refu
         return Err(Refused::new(
             Stage::Verified,
             Refusal::DigestMismatch,
-            format!("the module's sha256 is {digest}; the policy names {}", request.sha256),
+            format!("the module's sha256 is {digest}, and the policy names another"),
         ));
     }
     Ok(module)
@@ -84,11 +84,10 @@ mod tests {
     }
 
     #[test]
-    fn another_sha256_is_refused_naming_both() {
+    fn another_sha256_is_refused_naming_the_right_one() {
         let refused = module(b"one".to_vec(), &request(b"other")).unwrap_err();
         assert_eq!((refused.stage, refused.refusal), (Stage::Verified, Refusal::DigestMismatch));
         assert!(refused.message.contains(&request(b"one").sha256), "{}", refused.message);
-        assert!(refused.message.contains(&request(b"other").sha256), "{}", refused.message);
     }
 
     #[test]

@@ -100,7 +100,6 @@ impl Worker {
             // Watch first, read then: what changes between the two is seen.
             let watched = self.watches.renew();
             let deltas = self.folders.poll();
-            log(&deltas);
             if !deltas.is_empty() && self.deltas.blocking_send(deltas).is_err() {
                 return;
             }
@@ -182,30 +181,6 @@ impl Watches {
         }
         self.failed = !all;
         all
-    }
-}
-
-/// Logs every problem that came up, and every object whose problems are gone.
-fn log(deltas: &[Delta]) {
-    for delta in deltas {
-        match delta {
-            Delta::Problems(object, problems) if problems.is_empty() => {
-                tracing::info!(%object, "is right again")
-            }
-            Delta::Problems(_, problems) => {
-                for problem in problems {
-                    tracing::warn!(
-                        object = %problem.object,
-                        field = problem.field,
-                        value = problem.value,
-                        reason = problem.reason,
-                        "{}",
-                        problem.message
-                    );
-                }
-            }
-            _ => {}
-        }
     }
 }
 

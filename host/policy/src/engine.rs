@@ -33,6 +33,19 @@ mod version;
 #[cfg(test)]
 mod tests;
 
+/// A call that failed: the first of its kind since a version came into force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// `metadata.name` of the DecisionPolicy.
+    pub policy: ObjectName,
+    /// sha256 of the version's module.
+    pub digest: Arc<str>,
+    /// Kind of failure, as [`GuestError::category`](crate::GuestError::category) has it.
+    pub category: &'static str,
+    /// What went wrong; may hold the plugin's own words.
+    pub message: Arc<str>,
+}
+
 /// A line that a plugin logged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogEntry {
@@ -79,6 +92,15 @@ pub enum SetError {
 }
 
 impl SetError {
+    /// What is wrong, where object, field and value are named already.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Hook { has, .. } => format!("the module has no such hook, only {has}"),
+            Self::Digest { loaded, .. } => format!("the module loaded is {loaded}"),
+            Self::Inputs { source, .. } => source.to_string(),
+        }
+    }
+
     /// Metric label and condition reason, from a closed set.
     pub fn category(&self) -> &'static str {
         match self {
@@ -110,6 +132,7 @@ pub struct Engine {
     runner: Arc<dyn Runner>,
     now: Option<Instant>,
     log: VecDeque<LogEntry>,
+    failures: Vec<Failure>,
     no_trail: Arc<[Consulted]>,
 }
 
@@ -163,6 +186,7 @@ impl Engine {
             runner,
             now: None,
             log: VecDeque::new(),
+            failures: Vec::new(),
             no_trail: Arc::from([]),
         }
     }
@@ -253,6 +277,11 @@ impl Engine {
     /// The lines that plugins logged since the last time, oldest first; only the newest 1024 are held.
     pub fn take_log(&mut self) -> Vec<LogEntry> {
         self.log.drain(..).collect()
+    }
+
+    /// The calls that failed since the last time: of each version the first of each kind.
+    pub fn take_failures(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.failures)
     }
 
     fn remove_from_other_chains(&mut self, policy: &DecisionPolicy) {
@@ -397,8 +426,8 @@ fn withheld(consulted: &Consulted) -> Arc<str> {
 
 impl Decisions for Engine {
     fn addresses(&mut self, batch: &[AddressRequest]) -> Vec<Decided<AddressDecision>> {
-        let Self { addresses, names, runner, now, log, no_trail, .. } = self;
-        let mut context = Context { names, runner: &**runner, now: *now, log };
+        let Self { addresses, names, runner, now, log, failures, no_trail, .. } = self;
+        let mut context = Context { names, runner: &**runner, now: *now, log, failures };
         let ends = ask_chain(addresses, batch, &mut context);
         ends.into_iter()
             .map(|(end, trail)| Decided { answer: address::decision(end), trail: trail.finish(no_trail) })
@@ -406,14 +435,14 @@ impl Decisions for Engine {
     }
 
     fn nodes(&mut self, batch: &[NodesRequest]) -> Vec<Vec<Decided<NodeVerdict>>> {
-        let Self { nodes, names, runner, now, log, no_trail, .. } = self;
-        let mut context = Context { names, runner: &**runner, now: *now, log };
+        let Self { nodes, names, runner, now, log, failures, no_trail, .. } = self;
+        let mut context = Context { names, runner: &**runner, now: *now, log, failures };
         nodes::ask_chain(nodes, batch, &mut context, no_trail)
     }
 
     fn routes(&mut self, batch: &[RouteRequest]) -> Vec<Decided<RouteDecision>> {
-        let Self { routes, names, runner, now, log, no_trail, .. } = self;
-        let mut context = Context { names, runner: &**runner, now: *now, log };
+        let Self { routes, names, runner, now, log, failures, no_trail, .. } = self;
+        let mut context = Context { names, runner: &**runner, now: *now, log, failures };
         let ends = ask_chain(routes, batch, &mut context);
         ends.into_iter()
             .zip(batch)

@@ -32,7 +32,7 @@ pub mod validate;
 mod fake;
 
 pub use counters::Counters;
-pub use engine::{Engine, LogEntry, SetError};
+pub use engine::{Engine, Failure, LogEntry, SetError};
 pub use guest::Guest;
 pub use rollout::{PolicyStatus, Rollout};
 pub use runner::{Runner, Sequential};

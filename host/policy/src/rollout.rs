@@ -118,7 +118,7 @@ impl From<SetError> for LoadFailure {
             SetError::Hook { .. } => Stage::Checked,
             SetError::Inputs { .. } => Stage::Configured,
         };
-        Self { stage, reason: error.category(), message: error.to_string(), transient: false }
+        Self { stage, reason: error.category(), message: error.told(), transient: false }
     }
 }
 
@@ -194,6 +194,12 @@ pub struct PolicyStatus {
     /// Condition reason; empty while all is well.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub reason: &'static str,
+    /// The field of the DecisionPolicy to blame; empty where none is.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub field: &'static str,
+    /// The value that stands there.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub value: Arc<str>,
     /// What is wrong and what would be right; empty while all is well.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -294,6 +300,11 @@ impl Rollout {
         &self.spec
     }
 
+    /// sha256 of the module in force.
+    pub fn active(&self) -> Option<&Arc<str>> {
+        self.active.as_ref().map(|policy| &policy.sha256)
+    }
+
     /// Where the policy stands.
     pub fn step(&self) -> Step {
         match &self.candidate {
@@ -357,6 +368,7 @@ impl Rollout {
     /// State for people, with what the engine counted.
     pub fn status(&self, counters: Option<&Counters>) -> PolicyStatus {
         let (reason, message) = self.trouble();
+        let (field, value) = self.blamed(reason);
         PolicyStatus {
             policy: self.spec.name.clone(),
             hook: self.spec.hook,
@@ -368,43 +380,55 @@ impl Rollout {
                 _ => None,
             },
             reason,
+            field,
+            value,
             message,
             counters: counters.cloned().unwrap_or_default(),
         }
     }
 
-    /// Reason and message of what is wrong.
+    /// Reason and message of what is wrong, and what is in force meanwhile.
     fn trouble(&self) -> (&'static str, String) {
-        match &self.candidate {
+        let (reason, message) = match &self.candidate {
             Candidate::Rejected(failure) => (failure.reason, failure.message.clone()),
             Candidate::Retrying { failure, .. } => {
                 (failure.reason, format!("{}; it is tried again", failure.message))
             }
-            Candidate::Loading { .. } => ("", String::new()),
-            Candidate::Waiting => self.missing().unwrap_or_default(),
-            Candidate::None => match self.missing() {
-                Some((reason, message)) => {
-                    (reason, format!("{message}; the version loaded before stays in force"))
-                }
-                None => ("", String::new()),
+            Candidate::Loading { .. } => return ("", String::new()),
+            Candidate::Waiting | Candidate::None => match self.missing() {
+                Some((reason, message)) => (reason, message.to_owned()),
+                None => return ("", String::new()),
             },
+        };
+        let meanwhile = match self.active {
+            Some(_) => "the version loaded before stays in force",
+            None => "no version is in force, and spec.failurePolicy decides",
+        };
+        (reason, format!("{message}; {meanwhile}"))
+    }
+
+    fn missing(&self) -> Option<(&'static str, &'static str)> {
+        match self.module {
+            Module::Present(_) => None,
+            Module::NoConfigMap => {
+                Some(("ConfigMapMissing", "there is no such ConfigMap in Bellhop's namespace"))
+            }
+            Module::NoKey => Some(("KeyMissing", "the ConfigMap has no such key")),
         }
     }
 
-    fn missing(&self) -> Option<(&'static str, String)> {
-        let (config_map, key) = (&self.spec.config_map, &self.spec.module_key);
-        match self.module {
-            Module::Present(_) => None,
-            Module::NoConfigMap => Some((
-                "ConfigMapMissing",
-                format!(
-                    "spec.plugin.configMap: \"{config_map}\": there is no such ConfigMap in Bellhop's namespace"
-                ),
-            )),
-            Module::NoKey => Some((
-                "KeyMissing",
-                format!("spec.plugin.key: \"{key}\": ConfigMap/{config_map} has no such key"),
-            )),
+    /// The field of the spec that a reason is about, and its value.
+    fn blamed(&self, reason: &str) -> (&'static str, Arc<str>) {
+        let spec = &self.spec;
+        match reason {
+            // No field is to blame for what the machine lacks, nor while nothing is wrong.
+            "" | "CompilerUnavailable" | "NoMemory" | "Infrastructure" => ("", "".into()),
+            "KeyMissing" => ("spec.plugin.key", spec.module_key.clone()),
+            "DigestMismatch" | "DigestMalformed" => ("spec.plugin.sha256", spec.sha256.clone()),
+            "HookMissing" => ("spec.hook", spec.hook.to_string().into()),
+            "Config" => ("spec.config", spec.config.clone()),
+            "InvalidInputs" => ("spec.match", "".into()),
+            _ => ("spec.plugin.configMap", spec.config_map.clone()),
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod answers;
 mod journal;
+mod outbox;
 mod peers;
 mod policies;
 
@@ -24,14 +25,17 @@ use bellhop_core::report::{AllocationRole, Answer, Phase, Question};
 use bellhop_core::settings::SpeakerSettings;
 use bellhop_core::{Delta, ObjectName, ObjectRef, Problem, Touched, World};
 use bellhop_ipam::{ClaimChange, Ledger, Mode};
+use bellhop_net::addresses::LIFETIME;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bgp::{BgpHandle, ShutdownMode};
+use crate::binder::Wanted;
 use crate::claim_writer::Written;
 use crate::claims::StoreError;
 use crate::generation::RestartMark;
 use crate::loader::{Job, Loaded};
 use journal::{Finder, Journal};
+use outbox::Outbox;
 use policies::Policies;
 
 /// How long a start waits for policies. A compile child has 20 s; a few of them in a row are still within the restart
@@ -112,12 +116,13 @@ pub struct Planning {
     world: World,
     ledger: Ledger,
     announcer: Announcer,
+    outbox: Outbox,
     policies: Policies,
     role: Role,
     mark: RestartMark,
     restarted: bool,
     bgp: BgpHandle,
-    binder: watch::Sender<Option<BTreeSet<IpAddr>>>,
+    binder: watch::Sender<Option<Wanted>>,
     /// Claims on their way to the disk; nothing is proposed meanwhile.
     writing: bool,
     /// What changed since the ledger last planned.
@@ -131,6 +136,7 @@ pub struct Planning {
     peers_changed: bool,
     policies_changed: bool,
     stopping: Option<Stopping>,
+    lifetime: Duration,
 }
 
 impl Planning {
@@ -141,12 +147,13 @@ impl Planning {
         allocate: bool,
         mark: RestartMark,
         bgp: BgpHandle,
-        binder: watch::Sender<Option<BTreeSet<IpAddr>>>,
+        binder: watch::Sender<Option<Wanted>>,
         loader: mpsc::Sender<Job>,
     ) -> Self {
         Self {
             announcer: Announcer::new(node.clone(), BIND_BY_DEFAULT),
             node,
+            outbox: Outbox::default(),
             phase: Phase::Reading,
             phase_since: Instant::now(),
             world: World::default(),
@@ -168,6 +175,7 @@ impl Planning {
             peers_changed: false,
             policies_changed: false,
             stopping: None,
+            lifetime: LIFETIME,
         }
     }
 
@@ -214,7 +222,14 @@ impl Planning {
             Some(Stopping::Drain { until }) => Some(until),
             Some(Stopping::KeepRoutes) | None => None,
         };
-        let deadline = self.announcer.deadline().into_iter().chain(self.policies.deadline()).chain(phase_deadline).chain(stop_deadline).min();
+        let deadline = self
+            .announcer
+            .deadline()
+            .into_iter()
+            .chain(self.policies.deadline())
+            .chain(phase_deadline)
+            .chain(stop_deadline)
+            .min();
         match deadline {
             Some(at) => tokio::time::timeout_at(at.into(), inbox.recv()).await.ok().flatten(),
             None => inbox.recv().await,
@@ -290,7 +305,10 @@ impl Planning {
                         ClaimChange::Create(claim) | ClaimChange::Update(claim) => Some(Arc::new(claim)),
                         ClaimChange::Release(_) => None,
                     };
-                    let holders = claim.iter().flat_map(|claim| &claim.holders).map(|holder| holder.service.to_string());
+                    let holders = claim
+                        .iter()
+                        .flat_map(|claim| &claim.holders)
+                        .map(|holder| holder.service.to_string());
                     let holders = holders.collect::<Vec<_>>().join(",");
                     match &claim {
                         Some(_) => tracing::info!(%address, holders, "claim written"),
@@ -327,7 +345,7 @@ impl Planning {
         }
         let changes = self.announcer.plan(now, &self.world, self.policies.decisions(now));
         self.policies.log_events();
-        self.carry_out(changes).await;
+        self.carry_out(now, changes).await;
         if self.phase == Phase::Binding {
             self.advance_phase(now).await;
         }
@@ -344,7 +362,9 @@ impl Planning {
             {
                 Phase::Binding
             }
-            Phase::Binding if self.first_announcement_complete() || now >= self.phase_since + BINDING_TIMEOUT => {
+            Phase::Binding
+                if self.first_announcement_complete() || now >= self.phase_since + BINDING_TIMEOUT =>
+            {
                 self.bgp.ready().await;
                 if let Err(error) = self.mark.set() {
                     tracing::error!(%error, "cannot write the restart mark: the next start will not count as a restart");
@@ -372,17 +392,24 @@ impl Planning {
 
     /// Lets the ledger plan what changed, and hands its proposals to the writer.
     async fn plan_claims(&mut self) {
-        let due = self.unplanned.addresses || self.unplanned.every_service || !self.unplanned.services.is_empty()
+        let due = self.unplanned.addresses
+            || self.unplanned.every_service
+            || !self.unplanned.services.is_empty()
             || self.unplanned.synced;
         if self.writing || !due {
             return;
         }
         let touched = std::mem::take(&mut self.unplanned);
-        let plan =
-            self.ledger.plan(&self.world, &touched, self.role.mode(), self.policies.decisions(Instant::now()));
+        let plan = self.ledger.plan(
+            &self.world,
+            &touched,
+            self.role.mode(),
+            self.policies.decisions(Instant::now()),
+        );
         self.journal.all(Finder::Pools, &plan.problems);
         for (service, allocation) in &plan.outcomes {
-            let problems: Vec<Problem> = allocation.waiting.iter().chain(&allocation.warnings).cloned().collect();
+            let problems: Vec<Problem> =
+                allocation.waiting.iter().chain(&allocation.warnings).cloned().collect();
             self.journal.object(Finder::Allocation, &ObjectRef::namespaced("Service", service), &problems);
         }
         for service in &plan.gone {
@@ -395,23 +422,45 @@ impl Planning {
         }
     }
 
-    async fn carry_out(&mut self, changes: Changes) {
+    async fn carry_out(&mut self, now: Instant, changes: Changes) {
         if !changes.bind.is_empty() || !changes.unbind.is_empty() || self.binder.borrow().is_none() {
             let wanted = self.announcer.bindings();
             if !changes.more || self.phase == Phase::Ready {
-                self.binder.send_replace(Some(wanted));
+                self.bind(wanted);
             }
         }
-        if !changes.routes.is_empty() {
-            self.bgp.routes(changes.routes).await;
+        let routes = self.outbox.pass(now, changes.routes, changes.more);
+        if !routes.is_empty() {
+            self.bgp.routes(routes).await;
+        }
+    }
+
+    fn bind(&self, addresses: BTreeSet<IpAddr>) {
+        self.binder.send_replace(Some(Wanted { addresses, lifetime: self.lifetime }));
+    }
+
+    /// Addresses outlive this process for longer than any peer keeps its routes over a restart.
+    fn follow_restart_times(&mut self) {
+        let longest =
+            self.world.peers().values().filter_map(|peer| peer.graceful_restart).max().unwrap_or_default();
+        let lifetime = LIFETIME.max(longest * 3 / 2);
+        if lifetime != self.lifetime {
+            self.lifetime = lifetime;
+            self.binder.send_if_modified(|wanted| {
+                wanted
+                    .as_mut()
+                    .is_some_and(|wanted| std::mem::replace(&mut wanted.lifetime, lifetime) != lifetime)
+            });
         }
     }
 
     async fn configure_bgp(&mut self) {
+        self.follow_restart_times();
         let Some(node) = self.world.nodes().get(&self.node) else {
             let message = "no Node of this name among the manifests, so no peer is dialled; add it, or start with --node \
                            as a Node is named";
-            let problem = Problem::new(ObjectRef::cluster("Node", self.node.clone()), "NodeMissing", "", "", message);
+            let problem =
+                Problem::new(ObjectRef::cluster("Node", self.node.clone()), "NodeMissing", "", "", message);
             self.peer_problems = vec![problem];
             self.journal.all(Finder::Peers, &self.peer_problems);
             return;
@@ -460,7 +509,7 @@ impl Planning {
         if let Err(error) = self.mark.clear() {
             tracing::error!(%error, "cannot remove the restart mark");
         }
-        self.binder.send_replace(Some(BTreeSet::new()));
+        self.bind(BTreeSet::new());
         let unbound = async {
             while let Some(event) = inbox.recv().await {
                 if matches!(event, Event::Bound(bound) if bound.is_empty()) {

@@ -182,7 +182,8 @@ impl State {
 
 /// Reads a file into the batch; true when it could be read.
 fn read(file: &str, found: &Found, batch: &mut Batch<'_>) -> bool {
-    let too_large = format!("may have at most {FILE_MAX_BYTES} bytes; split it");
+    let too_large =
+        format!("is more than a manifest may have, {FILE_MAX_BYTES} bytes; split it into several files");
     if found.signature.size > FILE_MAX_BYTES as u64 {
         batch.refuse(file, Reason::TooLarge, &format!("{} bytes", found.signature.size), too_large);
         // Whatever it holds, it is not read again until it changes.
@@ -194,7 +195,7 @@ fn read(file: &str, found: &Found, batch: &mut Batch<'_>) -> bool {
             true
         }
         Ok(None) => {
-            batch.refuse(file, Reason::TooLarge, "", too_large);
+            batch.refuse(file, Reason::TooLarge, &format!("more than {FILE_MAX_BYTES} bytes"), too_large);
             false
         }
         Err(error) => {

@@ -210,7 +210,12 @@ impl Policy<NodesHook> {
                 _ => *slot = None,
             }
         }
-        let mut tally = Tally { policy: &self.spec.name, counters: &mut self.counters, log: context.log };
+        let mut tally = Tally {
+            policy: &self.spec.name,
+            counters: &mut self.counters,
+            log: context.log,
+            failures: context.failures,
+        };
         let answers = version.answer(&asked, context.runner, context.now, &mut tally);
         answers
             .iter()

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bellhop_core::decision::{ConsultOutcome, Consulted};
 use bellhop_core::objects::{DecisionPolicy, FailurePolicy, Initial};
 
-use super::LogEntry;
+use super::{Failure, LogEntry};
 use super::version::{Answered, Entry, HookKind, Identity, Place, Tally, Unit, Version};
 use crate::cache::Generations;
 use crate::counters::Counters;
@@ -26,6 +26,7 @@ pub(crate) struct Context<'a> {
     pub(crate) runner: &'a dyn Runner,
     pub(crate) now: Option<Instant>,
     pub(crate) log: &'a mut VecDeque<LogEntry>,
+    pub(crate) failures: &'a mut Vec<Failure>,
 }
 
 /// What a policy says to one unit of a batch.
@@ -95,7 +96,12 @@ impl<H: HookKind> Policy<H> {
         };
         let keeps = self.spec.failure_policy == FailurePolicy::KeepLast;
         let asked = H::project(&mut version.projector, batch, units, context.names);
-        let mut tally = Tally { policy: &self.spec.name, counters: &mut self.counters, log: context.log };
+        let mut tally = Tally {
+            policy: &self.spec.name,
+            counters: &mut self.counters,
+            log: context.log,
+            failures: context.failures,
+        };
         let answers = version.answer(&asked, context.runner, context.now, &mut tally);
 
         let mut verdicts = Vec::with_capacity(units.len());
@@ -156,7 +162,12 @@ impl<H: HookKind> Policy<H> {
         version.projector.set_match(Match::default());
         let units: Vec<Unit> = orphans.iter().map(|&index| units[index]).collect();
         let asked = H::project(&mut version.projector, batch, &units, context.names);
-        let mut tally = Tally { policy: &self.spec.name, counters: &mut self.counters, log: context.log };
+        let mut tally = Tally {
+            policy: &self.spec.name,
+            counters: &mut self.counters,
+            log: context.log,
+            failures: context.failures,
+        };
         let answers = version.answer(&asked, context.runner, context.now, &mut tally);
         for ((&index, answer), (asked, unit)) in orphans.iter().zip(answers).zip(asked.iter().zip(&units)) {
             let (Answered::Entry(entry), Some(asked)) = (answer, asked) else { continue };

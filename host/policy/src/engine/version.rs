@@ -1,6 +1,6 @@
 //! One version of one policy: its guest, what it was shown, what it answered.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use bellhop_core::decision::{ConsultOutcome, Consulted};
 use bellhop_core::names::ObjectName;
 use bellhop_core::objects::Hook;
 
-use super::LogEntry;
+use super::{Failure, LogEntry};
 use crate::breaker::{Breaker, Report};
 use crate::cache::Generations;
 use crate::counters::Counters;
@@ -88,6 +88,7 @@ pub(crate) struct Tally<'a> {
     pub(crate) policy: &'a ObjectName,
     pub(crate) counters: &'a mut Counters,
     pub(crate) log: &'a mut VecDeque<LogEntry>,
+    pub(crate) failures: &'a mut Vec<Failure>,
 }
 
 impl Tally<'_> {
@@ -189,6 +190,8 @@ pub(crate) struct Version<H: HookKind> {
     memo: Generations<H::Key, Arc<Entry<H::Answer>>>,
     entries: Interner<Entry<H::Answer>>,
     breaker: Breaker,
+    /// The kinds of failure that have been told of.
+    failed_by: BTreeSet<&'static str>,
     /// It has answered at least once.
     pub(crate) proven: bool,
 }
@@ -202,6 +205,7 @@ impl<H: HookKind> Version<H> {
             memo: Generations::new(MEMO),
             entries: Interner::new(),
             breaker: Breaker::default(),
+            failed_by: BTreeSet::new(),
             proven: false,
         }
     }
@@ -256,7 +260,7 @@ impl<H: HookKind> Version<H> {
         let entries: Vec<Arc<Entry<H::Answer>>> = misses
             .iter()
             .zip(results)
-            .map(|(asked, result)| self.remember(&asked.key, tally.policy, result))
+            .map(|(asked, result)| self.remember(&asked.key, tally, result))
             .collect();
         self.report(asked, &waiting, &entries, now);
         for (index, miss) in waiting {
@@ -270,16 +274,26 @@ impl<H: HookKind> Version<H> {
     fn remember(
         &mut self,
         key: &H::Key,
-        policy: &ObjectName,
+        tally: &mut Tally<'_>,
         result: Result<Noted<H::Answer>, GuestError>,
     ) -> Arc<Entry<H::Answer>> {
+        if let Err(error) = &result
+            && self.failed_by.insert(error.category())
+        {
+            tally.failures.push(Failure {
+                policy: tally.policy.clone(),
+                digest: self.identity.digest.clone(),
+                category: error.category(),
+                message: validate::note(&error.to_string()),
+            });
+        }
         let (result, note) = match result {
             Ok(noted) => (Ok(noted.answer), noted.note.map(|note| validate::note(&note))),
             Err(error) => (Err(error), None),
         };
         self.proven |= result.is_ok();
         let memoised = result.as_ref().err().is_none_or(GuestError::deterministic);
-        let entry = Entry::new(policy, &self.identity.digest, result, note);
+        let entry = Entry::new(tally.policy, &self.identity.digest, result, note);
         if !memoised {
             return Arc::new(entry);
         }

@@ -1,18 +1,20 @@
 //! What the planner tells tools.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use bellhop_core::announce::facts::EndpointCounts;
 use bellhop_core::announce::service_plan::{AddressPlan, ServicePlan};
 use bellhop_core::announce::standing::Standing;
-use bellhop_core::decision::NodeVerdict;
+use bellhop_core::decision::{ConsultOutcome, Consulted, NodeVerdict};
 use bellhop_core::objects::{Service, TrafficPolicy};
 use bellhop_core::report::{
-    AddressExplanation, AllocationExplanation, Answer, Condition, NodeExplanation, PeerExplanation, PeerRow, PoolRow,
-    Question, RouteRow, ServiceExplanation, ServiceRow, Status,
+    AddressExplanation, AllocationExplanation, Answer, Condition, NodeExplanation, PeerExplanation, PeerRow,
+    PoolRow, Question, RouteRow, ServiceExplanation, ServiceRow, Status,
 };
 use bellhop_core::route::Family;
-use bellhop_core::{Problem, ServiceKey};
+use bellhop_core::{ObjectName, ObjectRef, Problem, ServiceKey};
 use bellhop_ipam::Step;
 
 use super::Planning;
@@ -88,13 +90,14 @@ impl Planning {
     fn allocated(&self, service: &Service) -> Condition {
         let outcome = self.ledger.outcomes().get(&service.key);
         if let Some(problem) = outcome.and_then(|outcome| outcome.waiting.as_ref()) {
-            return Condition { status: false, reason: problem.reason.clone(), message: told(problem) };
+            return Condition { status: false, reason: problem.reason.clone(), message: problem.told() };
         }
         let holds = self.world.claims_of(&service.uid).next().is_some();
         match (holds, outcome) {
             (true, outcome) => {
-                let warnings: Vec<String> =
-                    outcome.map(|outcome| outcome.warnings.iter().map(told).collect()).unwrap_or_default();
+                let warnings: Vec<String> = outcome
+                    .map(|outcome| outcome.warnings.iter().map(Problem::told).collect())
+                    .unwrap_or_default();
                 Condition { status: true, reason: "Allocated".into(), message: warnings.join("; ") }
             }
             (false, Some(_)) => Condition {
@@ -116,7 +119,11 @@ impl Planning {
             .values()
             .map(|pool| PoolRow {
                 name: pool.name.to_string(),
-                ranges: pool.ranges.iter().map(ToString::to_string).collect(),
+                ranges: self
+                    .ledger
+                    .pool(&pool.name)
+                    .map(|in_force| in_force.ranges.iter().map(ToString::to_string).collect())
+                    .unwrap_or_default(),
                 usage: self
                     .pools
                     .get(&pool.name)
@@ -136,7 +143,55 @@ impl Planning {
         problems.extend(self.write_problems.values().cloned());
         problems.extend(self.peer_problems.iter().cloned());
         problems.extend(self.policies.problems());
+        problems.extend(self.failing());
         problems
+    }
+
+    /// Policies whose failures some decision in force rests on, with one such decision each.
+    fn failing(&self) -> Vec<Problem> {
+        let mut failing: BTreeMap<&ObjectName, Failing> = BTreeMap::new();
+        let mut note = |consulted: &Consulted, of: &dyn Fn() -> String| {
+            let failed = !matches!(consulted.outcome, ConsultOutcome::Decided | ConsultOutcome::UseDefault);
+            // A policy without a version in force has a problem that says why.
+            if !failed || self.policies.active(&consulted.policy).is_none() {
+                return;
+            }
+            let policy = self.world.policies().get(&consulted.policy);
+            if let Some(policy) = policy {
+                failing.entry(&policy.name).or_default().add(consulted, of);
+            }
+        };
+        for (key, outcome) in self.ledger.outcomes() {
+            for step in &outcome.decided {
+                // The story of an address lasts as long as the address; a version that has gone since is not to blame.
+                if let Step::Policy(consulted) = step
+                    && self.policies.active(&consulted.policy) == Some(&consulted.digest)
+                {
+                    note(consulted, &|| format!("Service/{key}"));
+                }
+            }
+        }
+        for plan in self.world.services().keys().filter_map(|key| self.announcer.service(key)) {
+            let key = &plan.key;
+            for (node, decided) in &plan.nodes {
+                decided.trail.iter().for_each(|one| note(one, &|| format!("Service/{key} and Node/{node}")));
+            }
+            for (address, plan) in &plan.addresses {
+                for (peer, plan) in &plan.peers {
+                    let of = || format!("{address} of Service/{key} to BGPPeer/{peer}");
+                    plan.trail.iter().for_each(|one| note(one, &of));
+                }
+            }
+        }
+        failing
+            .into_iter()
+            .map(|(name, failing)| {
+                let module = self.world.policies().get(name).map(|policy| policy.config_map.clone());
+                let object = ObjectRef::cluster("DecisionPolicy", name.clone());
+                let module = module.unwrap_or_else(|| "".into());
+                Problem::new(object, "CallsFail", "spec.plugin.configMap", module, failing.to_string())
+            })
+            .collect()
     }
 
     fn routes(&self, only: Option<&str>) -> Answer {
@@ -181,7 +236,9 @@ impl Planning {
             nodes: plan.map(explain_nodes).unwrap_or_default(),
             standing: plan.map_or("not planned", |plan| standing(plan.standing)).into(),
             addresses: plan
-                .map(|plan| plan.addresses.iter().map(|(address, plan)| explain_address(*address, plan)).collect())
+                .map(|plan| {
+                    plan.addresses.iter().map(|(address, plan)| explain_address(*address, plan)).collect()
+                })
                 .unwrap_or_default(),
         }
     }
@@ -191,7 +248,11 @@ impl Planning {
         let steps = outcome.map(|outcome| outcome.decided.as_slice()).unwrap_or_default();
         AllocationExplanation {
             condition: Some(self.allocated(service)),
-            steps: steps.iter().filter(|step| !matches!(step, Step::Policy(_))).map(ToString::to_string).collect(),
+            steps: steps
+                .iter()
+                .filter(|step| !matches!(step, Step::Policy(_)))
+                .map(ToString::to_string)
+                .collect(),
             policies: steps
                 .iter()
                 .filter_map(|step| match step {
@@ -213,11 +274,31 @@ impl Planning {
     }
 }
 
-/// A problem in the row of the object that it is about: without the object's name.
-fn told(problem: &Problem) -> String {
-    let field = if problem.field.is_empty() { String::new() } else { format!("{}: ", problem.field) };
-    let value = if problem.value.is_empty() { String::new() } else { format!("\"{}\": ", problem.value) };
-    format!("{field}{value}{}", problem.message)
+/// Decisions in force that rest on failures of one policy.
+#[derive(Default)]
+struct Failing {
+    decisions: usize,
+    /// What the first of them is about, and why it failed.
+    first: String,
+}
+
+impl Failing {
+    fn add(&mut self, consulted: &Consulted, of: &dyn Fn() -> String) {
+        if self.decisions == 0 {
+            self.first = format!("{}: {}", of(), consulted.note.as_deref().unwrap_or("no reason is known"));
+        }
+        self.decisions += 1;
+    }
+}
+
+impl fmt::Display for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fails, for {}", self.first)?;
+        match self.decisions {
+            1 => Ok(()),
+            more => write!(f, " (and {} decisions more)", more - 1),
+        }
+    }
 }
 
 /// Condition `bellhop.dev/Announced` of this node.
@@ -242,7 +323,8 @@ fn announced(plan: Option<&ServicePlan>) -> Condition {
     if plan.standing == Standing::Out {
         return not("Ineligible", "a policy keeps this node from announcing".into());
     }
-    let why = plan.addresses.values().flat_map(|plan| plan.peers.values()).find_map(|peer| peer.why_not.clone());
+    let why =
+        plan.addresses.values().flat_map(|plan| plan.peers.values()).find_map(|peer| peer.why_not.clone());
     match why {
         Some(why) => not("Withheld", why.to_string()),
         None => not("NoPeer", "no BGPPeer selects this node".into()),

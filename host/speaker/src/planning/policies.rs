@@ -1,6 +1,6 @@
 //! The policies of the planning thread: their rollouts, the guests in force, and what is told about them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use bellhop_core::objects::DecisionPolicy;
 use bellhop_core::report::PolicyRow;
 use bellhop_core::{Decisions, ObjectName, ObjectRef, Problem, World};
 use bellhop_policy_engine::rollout::{Input, LoadFailure, LoadId, Module, Output, Stage};
-use bellhop_policy_engine::{Engine, Guest, Rollout, Runner};
+use bellhop_policy_engine::{Engine, Guest, PolicyStatus, Rollout, Runner};
 use bellhop_sandbox::Workers;
 use tokio::sync::mpsc;
 
@@ -100,7 +100,9 @@ impl Policies {
                 transient: error.transient(),
                 message: error.message,
             })
-            .and_then(|guest| Engine::check(rollout.spec(), &*guest).map(|()| guest).map_err(LoadFailure::from));
+            .and_then(|guest| {
+                Engine::check(rollout.spec(), &*guest).map(|()| guest).map_err(LoadFailure::from)
+            });
         let (guest, outcome) = match checked {
             Ok(guest) => (Some(guest), Ok(())),
             Err(failure) => (None, Err(failure)),
@@ -130,7 +132,9 @@ impl Policies {
                     let Some((_, guest)) = loaded.take_if(|(id, _)| *id == load) else { continue };
                     match self.engine.set(policy.clone(), guest) {
                         Ok(()) => changed = true,
-                        Err(error) => tracing::error!(policy = %policy.name, %error, "a checked version was refused"),
+                        Err(error) => {
+                            tracing::error!(policy = %policy.name, %error, "a checked version was refused")
+                        }
                     }
                 }
                 Output::Update(policy) => {
@@ -176,19 +180,33 @@ impl Policies {
                 tracing::info!(policy = %name, step = status.step, active, "policy");
             } else {
                 tracing::warn!(
-                    policy = %name, step = status.step, stage, reason = status.reason, active,
-                    "policy refused: {}", status.message
+                    step = status.step,
+                    stage,
+                    active = shown(active),
+                    "{}",
+                    problem(name, &status)
                 );
             }
         }
     }
 
-    /// Logs what plugins logged.
+    /// Logs what plugins logged, and each kind of failure of a version once.
     pub(super) fn log_events(&mut self) {
+        for failure in self.engine.take_failures() {
+            let object = ObjectRef::cluster("DecisionPolicy", failure.policy);
+            tracing::warn!(
+                version = shown(&failure.digest),
+                category = failure.category,
+                "{object}: calls fail: {}",
+                failure.message
+            );
+        }
         for entry in self.engine.take_log() {
             let text = entry.text.escape_debug();
             match entry.level {
-                "error" | "warn" => tracing::warn!(policy = %entry.policy, level = entry.level, "plugin: {text}"),
+                "error" | "warn" => {
+                    tracing::warn!(policy = %entry.policy, level = entry.level, "plugin: {text}")
+                }
                 "info" => tracing::info!(policy = %entry.policy, "plugin: {text}"),
                 _ => tracing::debug!(policy = %entry.policy, "plugin: {text}"),
             }
@@ -201,6 +219,7 @@ impl Policies {
             .iter()
             .map(|(name, rollout)| {
                 let status = rollout.status(self.engine.counters(name));
+                let message = (!status.reason.is_empty()).then(|| problem(name, &status).told());
                 PolicyRow {
                     name: name.to_string(),
                     hook: status.hook.to_string(),
@@ -209,7 +228,7 @@ impl Policies {
                     step: status.step.into(),
                     stage: status.stage.map(|stage| format!("{stage:?}")),
                     reason: Some(status.reason.to_owned()).filter(|reason| !reason.is_empty()),
-                    message: Some(status.message).filter(|message| !message.is_empty()),
+                    message,
                     calls: status.counters.calls,
                     memo_hits: status.counters.memo_hits,
                     failures: status.counters.failures.values().sum(),
@@ -225,31 +244,25 @@ impl Policies {
             .collect()
     }
 
-    /// What is wrong with policies.
-    pub(super) fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        for (name, rollout) in &self.rollouts {
-            let object = ObjectRef::cluster("DecisionPolicy", name.clone());
-            let status = rollout.status(None);
-            if !status.reason.is_empty() {
-                let field = status.stage.map(|stage| format!("stage {stage:?}")).unwrap_or_default();
-                problems.push(Problem::new(object.clone(), status.reason, field, "", status.message));
-            }
-            let Some(counters) = self.engine.counters(name) else { continue };
-            let failed: BTreeSet<String> = counters
-                .failures
-                .iter()
-                .map(|(category, count)| format!("{category} {count} times"))
-                .collect();
-            if !failed.is_empty() {
-                let text = failed.into_iter().collect::<Vec<_>>().join(", ");
-                let calls = counters.calls;
-                let message = format!("calls failed since the start: {text} of {calls}; spec.failurePolicy decided");
-                problems.push(Problem::new(object, "CallsFailed", "", "", message));
-            }
-        }
-        problems
+    /// sha256 of the module in force, while one is.
+    pub(super) fn active(&self, name: &str) -> Option<&Arc<str>> {
+        self.rollouts.get(name).and_then(Rollout::active)
     }
+
+    /// What keeps policies, or newer versions of them, out of force.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let refused = |(name, rollout): (&ObjectName, &Rollout)| {
+            let status = rollout.status(None);
+            (!status.reason.is_empty()).then(|| problem(name, &status))
+        };
+        self.rollouts.iter().filter_map(refused).collect()
+    }
+}
+
+/// What keeps a policy, or its newer version, out of force.
+fn problem(name: &ObjectName, status: &PolicyStatus) -> Problem {
+    let object = ObjectRef::cluster("DecisionPolicy", name.clone());
+    Problem::new(object, status.reason, status.field, &status.value, &*status.message)
 }
 
 /// What a policy's `spec.plugin` leads to.
