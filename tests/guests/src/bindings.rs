@@ -34,15 +34,17 @@ fn rust(wit: &Path) -> Result<String> {
     let mut resolve = wit_bindgen_core::wit_parser::Resolve::default();
     let (package, _) = resolve.push_dir(wit).with_context(|| format!("read {}", wit.display()))?;
     let world = resolve.select_world(&[package], Some("all-hooks")).context("find world all-hooks")?;
-    let mut options = wit_bindgen_rust::Opts::default();
-    options.runtime_path = Some("crate::rt".into());
-    options.generate_all = true;
-    options.pub_export_macro = true;
-    options.default_bindings_module = Some("$crate::bindings".into());
-    options.export_macro_name = Some("export_all_hooks".into());
-    options.disable_custom_section_link_helpers = true;
-    options.additional_derive_attributes = vec!["PartialEq".into(), "Eq".into()];
-    options.format = true;
+    let options = wit_bindgen_rust::Opts {
+        runtime_path: Some("crate::rt".into()),
+        generate_all: true,
+        pub_export_macro: true,
+        default_bindings_module: Some("$crate::bindings".into()),
+        export_macro_name: Some("export_all_hooks".into()),
+        disable_custom_section_link_helpers: true,
+        additional_derive_attributes: vec!["PartialEq".into(), "Eq".into()],
+        format: true,
+        ..wit_bindgen_rust::Opts::default()
+    };
     let mut files = Files::default();
     options
         .build()
