@@ -9,7 +9,7 @@ pub(crate) mod route;
 
 use std::sync::Arc;
 
-use bellhop_core::objects::{Readiness, Taint as CoreTaint, TrafficPolicy as CorePolicy};
+use bellhop_core::objects::{Readiness as CoreReadiness, Taint as CoreTaint, TrafficPolicy as CorePolicy};
 use bellhop_core::route::Family as CoreFamily;
 use bellhop_policy_engine::guest::{GuestError, NodeView, Pairs, PeerView, ServiceView};
 use wasmtime::component::{ComponentType, Lift, Lower};
@@ -86,7 +86,7 @@ pub(crate) struct Service<'a> {
 #[derive(ComponentType, Lower, Clone, Copy)]
 #[component(enum)]
 #[repr(u8)]
-pub(crate) enum Ready {
+pub(crate) enum Readiness {
     #[component(name = "ready")]
     Ready,
     #[component(name = "not-ready")]
@@ -113,7 +113,7 @@ pub(crate) struct Node<'a> {
     annotations: Vec<Pair<'a>>,
     taints: Vec<Taint<'a>>,
     unschedulable: bool,
-    ready: Ready,
+    ready: Readiness,
     #[component(name = "local-endpoints")]
     local_endpoints: u16,
     extra: Vec<Pair<'a>>,
@@ -224,9 +224,9 @@ impl<'a> From<&'a NodeView> for Node<'a> {
             taints: view.taints.iter().map(Taint::from).collect(),
             unschedulable: view.unschedulable,
             ready: match view.ready {
-                Readiness::Ready => Ready::Ready,
-                Readiness::NotReady => Ready::NotReady,
-                Readiness::Unknown => Ready::Unknown,
+                CoreReadiness::Ready => Readiness::Ready,
+                CoreReadiness::NotReady => Readiness::NotReady,
+                CoreReadiness::Unknown => Readiness::Unknown,
             },
             local_endpoints: view.local_endpoints,
             extra: Vec::new(),

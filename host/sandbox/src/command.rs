@@ -16,9 +16,9 @@ use crate::load::LoadError;
 use crate::native::NativeCode;
 use crate::protocol::{self, Checks, NATIVE_MAX, Refusal, Reply, Request, Stage, read_frame, write_frame};
 
-/// How long one compile may take on the wall clock: twice its CPU limit, so that a busy machine is not mistaken for a
-/// hostile module.
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one compile may take on the wall clock: six times its CPU limit, which judges the module. Who reaches this one
+/// got too little of the CPU, and is tried again.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One at a time: two compiles at once would each count on the memory that the other takes.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -161,7 +161,11 @@ struct Ended {
 fn death(status: ExitStatus, timeout: Option<Duration>, memory: u64, broken: &str) -> (Refusal, String) {
     let is = |wanted: Signal| status.signal() == Some(wanted.as_raw());
     if let Some(timeout) = timeout {
-        (Refusal::CompilerLimit, format!("compiling took longer than {} s", timeout.as_secs_f32()))
+        let message = format!(
+            "compiling took longer than {} s, on a machine too busy to give it the CPU time that it may take",
+            timeout.as_secs_f32()
+        );
+        (Refusal::CompilerStarved, message)
     } else if is(Signal::ABORT) || is(Signal::SEGV) || is(Signal::BUS) {
         let message =
             format!("compiling needs more than the {} MiB of memory that it may take", memory >> 20);

@@ -145,7 +145,8 @@ fn log(mut store: StoreContextMut<'_, Host>, (level, message): (Level, WasmStr))
         return Err(Trap::OutOfFuel.into());
     };
     store.set_fuel(left)?;
-    if store.data().log.is_full() {
+    let level = level.into();
+    if store.data().log.ignores(level) {
         store.data_mut().log.drop_line();
         return Ok(());
     }
@@ -153,6 +154,6 @@ fn log(mut store: StoreContextMut<'_, Host>, (level, message): (Level, WasmStr))
         Ok(text) => text.into_owned(),
         Err(_) => "(a line that is not valid UTF-8)".to_owned(),
     };
-    store.data_mut().log.push(level.into(), &line);
+    store.data_mut().log.push(level, &line);
     Ok(())
 }

@@ -214,6 +214,41 @@ impl SandboxGuest {
         })
     }
 
+    /// Asks several `route` questions of one instance that was configured once, and hands each answer's way to `work`.
+    ///
+    /// For benches alone, to compare with: the host never does this, as answers could then depend on those before.
+    ///
+    /// # Errors
+    /// As a call; what `work` returns counts.
+    #[doc(hidden)]
+    pub fn reusing_one_instance<A>(
+        &self,
+        work: impl Fn(
+            &mut dyn FnMut(&RouteQuestion) -> Result<Noted<GuestRoute>, GuestError>,
+        ) -> Result<A, GuestError>,
+    ) -> Result<A, GuestError> {
+        let Some(export) = &self.exports.route else {
+            return Err(abi::invalid(
+                "hooks",
+                format!("the plugin {} has no hook Route", self.metadata.name),
+            ));
+        };
+        let fuel = self.limits.fuel(0);
+        self.run(fuel.saturating_add(limits::FUEL_CONFIGURE), |call| {
+            call.configure(&self.config)?;
+            let function = call.function::<abi::route::Params<'_>, abi::route::Results>(export)?;
+            work(&mut |question| {
+                call.budget(fuel)?;
+                match function.call(&mut *call.store, (abi::route::Request::from(question),)) {
+                    Ok((Ok(response),)) => response.checked(question),
+                    Ok((Err(text),)) => Err(GuestError::Policy(text)),
+                    Err(error) => Err(call.classified(&error, Phase::Run)),
+                }
+            })
+        })
+        .result
+    }
+
     pub(crate) fn address_within(
         &self,
         question: &AddressQuestion,

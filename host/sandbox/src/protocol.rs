@@ -82,8 +82,10 @@ pub enum Refusal {
     Metadata,
     /// A function, or all of them, would cost too much to compile.
     TooComplex,
-    /// The compiler reached its limit of memory or time.
+    /// The compiler reached its limit of memory or CPU time.
     CompilerLimit,
+    /// The compiler got too little of the CPU to end in time; the machine's fault, worth another try.
+    CompilerStarved,
     /// The compiler refused it or failed.
     CompilerFailed,
     /// The compiler could not be started; the machine's fault, worth another try.
@@ -114,6 +116,7 @@ impl Refusal {
             Self::Metadata => "Metadata",
             Self::TooComplex => "TooComplex",
             Self::CompilerLimit => "CompilerLimit",
+            Self::CompilerStarved => "CompilerStarved",
             Self::CompilerFailed => "CompilerFailed",
             Self::CompilerUnavailable => "CompilerUnavailable",
             Self::NoMemory => "NoMemory",
@@ -126,7 +129,10 @@ impl Refusal {
 
     /// True where the same bytes may be taken at another time.
     pub fn transient(self) -> bool {
-        matches!(self, Self::CompilerUnavailable | Self::NoMemory | Self::Infrastructure)
+        matches!(
+            self,
+            Self::CompilerStarved | Self::CompilerUnavailable | Self::NoMemory | Self::Infrastructure
+        )
     }
 }
 

@@ -82,15 +82,29 @@ pub(crate) struct Log {
     bytes: usize,
     dropped: u32,
     last_error: Option<String>,
+    late_errors: u32,
 }
 
+/// Lines of level `error` that are still looked at once the log is full, as a panic's text comes last.
+const LATE_ERRORS: u32 = 16;
+
 impl Log {
-    pub(crate) fn is_full(&self) -> bool {
+    /// True where a line of this level would be read neither into the log nor as the text of a trap.
+    pub(crate) fn ignores(&self, level: &str) -> bool {
+        self.is_full() && (level != "error" || self.late_errors >= LATE_ERRORS)
+    }
+
+    fn is_full(&self) -> bool {
         self.lines.len() >= limits::LOG_LINES || self.bytes >= limits::LOG_BYTES
     }
 
     /// Keeps what fits of a line; a line that does not fit whole is cut off, and is the last.
     pub(crate) fn push(&mut self, level: &'static str, text: &str) {
+        if self.is_full() {
+            self.late_errors += 1;
+            self.last_error = Some(shortened(text, limits::ERROR_BYTES).to_owned());
+            return self.drop_line();
+        }
         let kept = shortened(text, limits::LOG_BYTES - self.bytes);
         self.bytes += kept.len().max(1);
         if kept.len() < text.len() {
@@ -135,7 +149,7 @@ mod tests {
     fn a_log_keeps_64_lines_and_says_how_many_were_dropped() {
         let mut log = Log::default();
         for number in 0..100 {
-            if log.is_full() { log.drop_line() } else { log.push("info", &format!("line {number}")) }
+            if log.ignores("info") { log.drop_line() } else { log.push("info", &format!("line {number}")) }
         }
         let lines = log.into_lines();
         assert_eq!(lines.len(), limits::LOG_LINES);
@@ -147,7 +161,7 @@ mod tests {
     fn a_log_keeps_16_kib_cut_between_characters() {
         let mut log = Log::default();
         log.push("info", &"ä".repeat(limits::LOG_BYTES));
-        assert!(log.is_full());
+        assert!(log.ignores("info"));
         let lines = log.into_lines();
         assert_eq!(lines[0].1.len(), limits::LOG_BYTES);
     }
@@ -158,5 +172,15 @@ mod tests {
         log.push("error", "panicked at src/lib.rs:1:1: why");
         log.push("debug", "after");
         assert_eq!(log.last_error(), Some("panicked at src/lib.rs:1:1: why"));
+    }
+
+    #[test]
+    fn a_panics_text_is_known_though_the_log_is_full() {
+        let mut log = Log::default();
+        log.push("info", &"x".repeat(limits::LOG_BYTES));
+        assert!(!log.ignores("error"));
+        log.push("error", "panicked at src/lib.rs:1:1: why");
+        assert_eq!(log.last_error(), Some("panicked at src/lib.rs:1:1: why"));
+        assert_eq!(log.into_lines().len(), 2);
     }
 }

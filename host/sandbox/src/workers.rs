@@ -5,6 +5,8 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use bellhop_policy_engine::runner::Runner;
+
 /// Most threads of one batch. Decisions are short; more threads than this only fight for the kernel's memory lock.
 pub const THREADS_MAX: usize = 4;
 
@@ -64,6 +66,13 @@ impl Workers {
         });
         all.sort_unstable_by_key(|(index, _)| *index);
         all.into_iter().map(|(_, result)| result).collect()
+    }
+}
+
+impl Runner for Workers {
+    fn run(&self, count: usize, job: &(dyn Fn(usize) + Sync)) {
+        let numbers: Vec<usize> = (0..count).collect();
+        Self::run(self, &numbers, |number| job(*number));
     }
 }
 

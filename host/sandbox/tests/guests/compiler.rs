@@ -36,8 +36,9 @@ fn a_bomb_that_passes_the_checks_dies_by_the_process_limits() {
 fn a_compile_that_takes_too_long_is_ended_and_reaped() {
     let hasty = compiler().with_checks(no_checks()).with_timeout(Duration::from_millis(200));
     let error = load_by(&hasty, &compile_bomb());
-    assert_eq!((error.stage, error.refusal), (Stage::Compiled, Refusal::CompilerLimit));
-    assert_eq!(error.message, "compiling took longer than 0.2 s");
+    assert_eq!((error.stage, error.refusal), (Stage::Compiled, Refusal::CompilerStarved));
+    assert!(error.message.starts_with("compiling took longer than 0.2 s"), "{error}");
+    assert!(error.transient(), "a busy machine is no reason to refuse a module for good");
     let children = std::fs::read_to_string("/proc/self/task/self/children").unwrap_or_default();
     assert!(children.is_empty() || !children.contains("compiler"), "{children}");
 }

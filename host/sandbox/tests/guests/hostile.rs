@@ -145,8 +145,10 @@ fn a_note_of_more_than_256_bytes_is_an_invalid_answer() {
 
 #[test]
 fn an_allocator_that_hands_out_nonsense_costs_its_own_call_alone() {
-    let mut guest = RouteGuest::default();
-    guest.configure = "(global.set $heap (i32.const -65536)) i32.const 1024".to_owned();
+    let guest = RouteGuest {
+        configure: "(global.set $heap (i32.const -65536)) i32.const 1024".to_owned(),
+        ..RouteGuest::default()
+    };
     let error = failure(&guest);
     assert!(matches!(error, GuestError::InvalidAnswer { .. } | GuestError::Trap(_)), "{error:?}");
 }

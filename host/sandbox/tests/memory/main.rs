@@ -1,11 +1,13 @@
 //! All attacks in one process of its own: it stays within 64 MB above idle. And nothing of wasmtime runs before the
 //! first module is loaded.
 
+#![allow(clippy::unwrap_used, reason = "what a test needs and does not get ends it")]
+
 #[path = "../support/lib.rs"]
 mod support;
 
 use bellhop_policy_engine::guest::Guest;
-use bellhop_sandbox::{Checks, limits, runtime_started};
+use bellhop_sandbox::{Checks, runtime_started};
 use support::{RouteGuest, at, compile_bomb, compiler, loaded, refused, route_question};
 
 /// Resident memory of this process in bytes: the second field of `proc_pid_statm(5)`, in pages.
@@ -61,5 +63,4 @@ fn hostile_modules_leave_the_process_within_64_mb_above_idle() {
     let grown = resident().saturating_sub(idle);
     println!("resident: {} KiB idle, {} KiB more after all attacks", idle >> 10, grown >> 10);
     assert!(grown < 64 << 20, "{grown} bytes above idle");
-    assert!(limits::MEMORY < 64 << 20);
 }

@@ -1,6 +1,7 @@
 //! What the sandbox's tests share: the compiler, built when it is missing, and guests written by hand.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, reason = "what a test needs and does not get ends it")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
