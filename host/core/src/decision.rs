@@ -232,6 +232,9 @@ impl Decisions for BuiltIn {
     }
 
     fn routes(&mut self, batch: &[RouteRequest]) -> Vec<Decided<RouteDecision>> {
-        batch.iter().map(|request| Decided::built_in(RouteDecision::Advertise(request.defaults.clone()))).collect()
+        batch
+            .iter()
+            .map(|request| Decided::built_in(RouteDecision::Advertise(request.defaults.clone())))
+            .collect()
     }
 }

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_long_value_is_cut() {
-        let problem = Problem::new(ObjectRef::cluster("Node", "n"), "TooLarge", "spec", "x".repeat(200), "is long");
+        let problem =
+            Problem::new(ObjectRef::cluster("Node", "n"), "TooLarge", "spec", "x".repeat(200), "is long");
         assert_eq!(problem.value.chars().count(), Problem::VALUE_MAX + 1);
     }
 }

@@ -216,7 +216,10 @@ pub struct RouteAttributes {
     pub next_hop: Option<IpAddr>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde's skip_serializing_if asks for")]
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde's skip_serializing_if asks for"
+)]
 fn is_zero(value: &u8) -> bool {
     *value == 0
 }

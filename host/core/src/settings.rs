@@ -35,7 +35,9 @@ impl SpeakerSettings {
         let mut configs: Vec<&SpeakerConfig> = world
             .speaker_configs()
             .values()
-            .filter(|config| config.node_selector.as_ref().is_none_or(|selector| selector.matches(&node.labels)))
+            .filter(|config| {
+                config.node_selector.as_ref().is_none_or(|selector| selector.matches(&node.labels))
+            })
             .map(|config| &**config)
             .collect();
         configs.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
@@ -63,9 +65,10 @@ fn derived_router_id(node: &Node) -> Ipv4Addr {
         _ => None,
     });
     from_address.unwrap_or_else(|| {
-        let hash = node.name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+        let hash = node
+            .name
+            .bytes()
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         Ipv4Addr::from(hash | 1)
     })
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::labels::Labels;
 use crate::names::{NamespacedName, ObjectName, ObjectRef, ServiceKey, Uid};
 use crate::objects::{
-    AddressClaim, AddressPool, Advertisement, BgpPeer, DecisionPolicy, EndpointSlice, ModuleSource, Namespace, Node,
-    Service, SpeakerConfig,
+    AddressClaim, AddressPool, Advertisement, BgpPeer, DecisionPolicy, EndpointSlice, ModuleSource,
+    Namespace, Node, Service, SpeakerConfig,
 };
 use crate::problem::Problem;
 

@@ -62,6 +62,8 @@ pub enum BindError {
         address: IpAddr,
         /// How many failed beside it.
         more: usize,
+        /// Those wanted addresses that are not bound; the other wanted ones are.
+        missing: BTreeSet<IpAddr>,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -84,6 +86,9 @@ impl BindError {
 
 /// Binds addresses on this host.
 pub trait AddressBinder {
+    /// How long an address outlives the last sync, from the next one on: at least 3 s, in whole seconds.
+    fn set_lifetime(&mut self, lifetime: Duration);
+
     /// Binds what is wanted and not bound, unbinds what is ours and not wanted, and renews lifetimes that run down. What
     /// is bound stays bound throughout. To be called at least every third of the lifetime.
     ///

@@ -21,7 +21,10 @@ pub struct Written {
 }
 
 /// Starts the thread; it ends when the sender or the planner is gone.
-pub fn start(mut store: impl ClaimStore + Send + 'static, planner: mpsc::Sender<Event>) -> mpsc::Sender<Vec<ClaimChange>> {
+pub fn start(
+    mut store: impl ClaimStore + Send + 'static,
+    planner: mpsc::Sender<Event>,
+) -> mpsc::Sender<Vec<ClaimChange>> {
     let (sender, mut inbox) = mpsc::channel::<Vec<ClaimChange>>(DEPTH);
     std::thread::spawn(move || {
         while let Some(changes) = inbox.blocking_recv() {

@@ -21,17 +21,19 @@ mod manifest;
 #[cfg(test)]
 mod tests;
 
+use bellhop_api::claim_name;
 pub use fake::FakeClaims;
 pub use files::ClaimFiles;
 pub use lock::{LockError, WriterLock};
-use bellhop_api::claim_name;
 pub use manifest::{ManifestError, claim_from_yaml, claim_to_yaml};
 
 /// Why a claim could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A claim of the address exists already, readable or not.
-    #[error("claim of {address}: {place} exists already, although no claim of it is known; repair or remove it")]
+    #[error(
+        "claim of {address}: {place} exists already, although no claim of it is known; repair or remove it"
+    )]
     Exists {
         /// The address.
         address: IpAddr,

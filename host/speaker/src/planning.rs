@@ -182,7 +182,8 @@ impl Planning {
     /// Runs until an [`Event::Stop`] has been carried out.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>) {
         while !self.stopped(Instant::now()) {
-            let mut next = if self.announcer.has_work() && self.phase != Phase::Reading {
+            // What waits for the World or for the policies must not keep this thread awake: their compiler needs the CPU.
+            let mut next = if self.announcer.has_work() && self.plans() {
                 inbox.try_recv().ok()
             } else {
                 self.next_event(&mut inbox).await
@@ -329,13 +330,18 @@ impl Planning {
     }
 
     /// One round of planning.
+    /// True once the World is whole and every policy is active or has failed: before, no step plans anything.
+    fn plans(&self) -> bool {
+        !matches!(self.phase, Phase::Reading | Phase::LoadingPolicies)
+    }
+
     async fn step(&mut self, now: Instant) {
         self.policies.tick(now);
         if std::mem::take(&mut self.policies_changed) && self.phase != Phase::Reading {
             self.follow_policies(now);
         }
         self.advance_phase(now).await;
-        if matches!(self.phase, Phase::Reading | Phase::LoadingPolicies) {
+        if !self.plans() {
             return;
         }
         self.plan_claims().await;

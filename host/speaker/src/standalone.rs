@@ -63,9 +63,11 @@ pub struct Options {
 /// When the state directory, the socket or the watch cannot be set up.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let state = &options.state;
-    std::fs::create_dir_all(state).with_context(|| format!("cannot make the state directory {}", state.display()))?;
+    std::fs::create_dir_all(state)
+        .with_context(|| format!("cannot make the state directory {}", state.display()))?;
     let claims = ClaimFiles::folder(state);
-    std::fs::create_dir_all(&claims).with_context(|| format!("cannot make the folder {}", claims.display()))?;
+    std::fs::create_dir_all(&claims)
+        .with_context(|| format!("cannot make the folder {}", claims.display()))?;
     let mark = RestartMark::new(state, &options.node)
         .with_context(|| format!("cannot read or make the restart mark in {}", state.display()))?;
     let listener = socket::listen(&options.socket)
@@ -143,7 +145,8 @@ fn writer(state: &Path) -> anyhow::Result<Option<ClaimFiles>> {
 }
 
 async fn stop_on_signal(events: mpsc::Sender<Event>, keep_routes: bool) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("cannot listen for SIGTERM and SIGINT");
         return;

@@ -107,7 +107,9 @@ impl Obstacle {
     pub fn message(self) -> &'static str {
         match self {
             Self::NoEndpoints => "no endpoint of this family takes traffic",
-            Self::NoLocalEndpoints => "externalTrafficPolicy is Local and no endpoint of this family is on this node",
+            Self::NoLocalEndpoints => {
+                "externalTrafficPolicy is Local and no endpoint of this family is on this node"
+            }
             Self::NodeExcluded => {
                 "the Node is missing, labelled node.kubernetes.io/exclude-from-external-load-balancers, or its network \
                  is unavailable"
@@ -164,5 +166,8 @@ pub fn usable_nodes(world: &World, service: &Service, endpoints: &EndpointCounts
 
 /// The Service with the labels of its Namespace.
 pub fn service_facts(world: &World, service: &Arc<Service>) -> ServiceFacts {
-    ServiceFacts { service: service.clone(), namespace_labels: world.namespace_labels(&service.key.namespace) }
+    ServiceFacts {
+        service: service.clone(),
+        namespace_labels: world.namespace_labels(&service.key.namespace),
+    }
 }

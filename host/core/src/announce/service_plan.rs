@@ -77,7 +77,10 @@ impl PeerPlan {
     }
 
     pub(crate) fn without_asn() -> Self {
-        Self::new(None, Some("no SpeakerConfig gives this node an ASN (spec.asn), and the BGPPeer has no spec.localASN"))
+        Self::new(
+            None,
+            Some("no SpeakerConfig gives this node an ASN (spec.asn), and the BGPPeer has no spec.localASN"),
+        )
     }
 }
 
@@ -92,7 +95,8 @@ pub(crate) struct RouteQuestionAt {
 impl ServicePlan {
     /// When it has to be decided again.
     pub fn deadline(&self) -> Option<Instant> {
-        let withheld = self.addresses.values().flat_map(|plan| plan.peers.values()).filter_map(|peer| peer.withhold_at);
+        let withheld =
+            self.addresses.values().flat_map(|plan| plan.peers.values()).filter_map(|peer| peer.withhold_at);
         self.standing.deadline().into_iter().chain(withheld).min()
     }
 
@@ -103,7 +107,8 @@ impl ServicePlan {
 
     /// Peers and attributes that one address is announced with.
     pub fn routes_of(&self, address: IpAddr) -> Vec<(ObjectName, Arc<RouteAttributes>)> {
-        let peers = self.addresses.get(&address).filter(|plan| plan.obstacle.is_none()).map(|plan| &plan.peers);
+        let peers =
+            self.addresses.get(&address).filter(|plan| plan.obstacle.is_none()).map(|plan| &plan.peers);
         peers
             .into_iter()
             .flatten()

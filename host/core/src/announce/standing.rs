@@ -57,7 +57,9 @@ impl Standing {
             (NodeVerdict::Draining(_), Self::Draining(until)) if now < until => self,
             (NodeVerdict::Draining(_), Self::Draining(_) | Self::Out | Self::Drained) => Self::Drained,
             (NodeVerdict::Ineligible(_), Self::Announced) => Self::Settling(now + softening.settle),
-            (NodeVerdict::Ineligible(_), Self::Settling(until) | Self::Draining(until)) if now < until => self,
+            (NodeVerdict::Ineligible(_), Self::Settling(until) | Self::Draining(until)) if now < until => {
+                self
+            }
             (NodeVerdict::Ineligible(_), _) => Self::Out,
         }
     }
@@ -103,7 +105,10 @@ mod tests {
         assert_eq!(settling, Standing::Settling(start + SOFTENING.settle));
         assert_eq!(settling.under(&ineligible(), start + Duration::from_secs(1), SOFTENING), settling);
         assert_eq!(settling.under(&ineligible(), start + SOFTENING.settle, SOFTENING), Standing::Out);
-        assert_eq!(settling.under(&NodeVerdict::DEFAULT, start + SOFTENING.settle, SOFTENING), Standing::Announced);
+        assert_eq!(
+            settling.under(&NodeVerdict::DEFAULT, start + SOFTENING.settle, SOFTENING),
+            Standing::Announced
+        );
     }
 
     #[test]

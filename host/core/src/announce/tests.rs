@@ -56,7 +56,8 @@ fn endpoint(node: &str, ready: bool, terminating: bool) -> Endpoint {
 
 fn slice(service: &str, endpoints: Vec<Endpoint>) -> Delta {
     let slice_key = NamespacedName::new("web", format!("{service}-1"));
-    let slice = EndpointSlice { key: slice_key.clone(), service: key(service), family: Family::Ipv4, endpoints };
+    let slice =
+        EndpointSlice { key: slice_key.clone(), service: key(service), family: Family::Ipv4, endpoints };
     Delta::EndpointSlice(slice_key, Some(Arc::new(slice)))
 }
 
@@ -145,7 +146,11 @@ fn base() -> Vec<Delta> {
 
 /// A Service with an address and a ready endpoint on this node.
 fn shop() -> Vec<Delta> {
-    vec![put(service("shop")), claim("203.0.113.1", &["shop"]), slice("shop", vec![endpoint(NODE, true, false)])]
+    vec![
+        put(service("shop")),
+        claim("203.0.113.1", &["shop"]),
+        slice("shop", vec![endpoint(NODE, true, false)]),
+    ]
 }
 
 struct Rig {
@@ -156,8 +161,11 @@ struct Rig {
 
 impl Rig {
     fn new(deltas: impl IntoIterator<Item = Delta>) -> Self {
-        let mut rig =
-            Self { world: World::default(), announcer: Announcer::new(NODE.into(), true), now: Instant::now() };
+        let mut rig = Self {
+            world: World::default(),
+            announcer: Announcer::new(NODE.into(), true),
+            now: Instant::now(),
+        };
         rig.apply(deltas);
         rig
     }
@@ -213,7 +221,10 @@ impl Decisions for Scripted {
     fn routes(&mut self, batch: &[RouteRequest]) -> Vec<Decided<RouteDecision>> {
         self.asked += batch.len();
         if self.withhold {
-            return batch.iter().map(|_| Decided::built_in(RouteDecision::Withhold("not here".into()))).collect();
+            return batch
+                .iter()
+                .map(|_| Decided::built_in(RouteDecision::Withhold("not here".into())))
+                .collect();
         }
         BuiltIn.routes(batch)
     }
@@ -418,12 +429,11 @@ fn any_delta() -> impl Strategy<Value = Delta> {
         (address.clone(), prop::collection::vec(name.clone(), 0..3))
             .prop_map(|(address, holders)| claim(address, &holders)),
         address.prop_map(|address| Delta::Claim(address.parse().unwrap(), None)),
-        (name.clone(), prop::collection::vec((node_name.clone(), any::<bool>(), any::<bool>()), 0..3)).prop_map(
-            |(name, endpoints)| {
+        (name.clone(), prop::collection::vec((node_name.clone(), any::<bool>(), any::<bool>()), 0..3))
+            .prop_map(|(name, endpoints)| {
                 let endpoints = endpoints.into_iter().map(|(node, ready, ends)| endpoint(node, ready, ends));
                 slice(name, endpoints.collect())
-            }
-        ),
+            }),
         (node_name.clone(), any::<bool>()).prop_map(|(name, excluded)| {
             put_node(node(name, if excluded { &[(Node::EXCLUDE_LABEL, "")] } else { &[] }))
         }),

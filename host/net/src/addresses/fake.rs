@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{AddressBinder, BindError, Synced};
 
@@ -15,9 +16,15 @@ pub struct FakeBinder {
     pub broken: BTreeSet<IpAddr>,
     /// Nothing can be listed, as without the right to open a netlink socket.
     pub unreachable: bool,
+    /// How long an address would outlive the last sync.
+    pub lifetime: Duration,
 }
 
 impl AddressBinder for FakeBinder {
+    fn set_lifetime(&mut self, lifetime: Duration) {
+        self.lifetime = lifetime;
+    }
+
     async fn sync(&mut self, wanted: &BTreeSet<IpAddr>) -> Result<Synced, BindError> {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         if self.unreachable {
@@ -42,6 +49,7 @@ impl AddressBinder for FakeBinder {
                 operation: if wanted.contains(address) { "bind" } else { "unbind" },
                 address: *address,
                 more: broken.len() - 1,
+                missing: broken.iter().filter(|address| wanted.contains(address)).copied().collect(),
                 source: denied(),
             }),
         }

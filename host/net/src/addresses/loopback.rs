@@ -30,6 +30,9 @@ const TICKS_PER_SECOND: i32 = 100;
 /// a burst of syncs does not.
 const RENEW_BELOW_SIXTHS: u32 = 5;
 
+/// Shorter ones could run out between two renewals a second apart.
+const LIFETIME_MIN: Duration = Duration::from_secs(3);
+
 /// Where the kernel's IPv4 settings of each interface are.
 const IPV4_SETTINGS: &str = "/proc/sys/net/ipv4/conf";
 
@@ -60,11 +63,7 @@ impl LoopbackBinder {
     /// The netlink socket cannot be opened.
     pub fn with_lifetime(lifetime: Duration) -> io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
-        Ok(Self {
-            handle,
-            connection: tokio::spawn(connection),
-            lifetime: lifetime.max(Duration::from_secs(3)),
-        })
+        Ok(Self { handle, connection: tokio::spawn(connection), lifetime: lifetime.max(LIFETIME_MIN) })
     }
 
     fn seconds(&self) -> u32 {
@@ -118,6 +117,10 @@ impl Drop for LoopbackBinder {
 }
 
 impl AddressBinder for LoopbackBinder {
+    fn set_lifetime(&mut self, lifetime: Duration) {
+        self.lifetime = lifetime.max(LIFETIME_MIN);
+    }
+
     async fn sync(&mut self, wanted: &BTreeSet<IpAddr>) -> Result<Synced, BindError> {
         if wanted.iter().any(IpAddr::is_ipv4)
             && let Err(error) = silence_arp(Path::new(IPV4_SETTINGS))
@@ -147,9 +150,16 @@ impl AddressBinder for LoopbackBinder {
             }
         }
         let more = failed.len().saturating_sub(1);
+        let missing = failed
+            .iter()
+            .filter(|(operation, ..)| *operation == "bind")
+            .map(|(_, address, _)| *address)
+            .collect();
         match failed.into_iter().next() {
             None => Ok(synced),
-            Some((operation, address, source)) => Err(BindError::Change { operation, address, more, source }),
+            Some((operation, address, source)) => {
+                Err(BindError::Change { operation, address, more, missing, source })
+            }
         }
     }
 }

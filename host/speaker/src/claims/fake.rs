@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use bellhop_core::objects::AddressClaim;
 
-use super::{StoreError, ClaimStore};
+use super::{ClaimStore, StoreError};
 
 /// A store in memory. It keeps the rules of the real one: a creation fails where a claim exists, an update where none
 /// does.

@@ -59,7 +59,8 @@ impl ClaimFiles {
     /// Writes a claim whole under a temporary name.
     fn stage(&mut self, claim: &AddressClaim) -> Result<Temporary, StoreError> {
         let address = claim.address;
-        let text = claim_to_yaml(claim).map_err(|error| StoreError::Encode { address, text: error.to_string() })?;
+        let text =
+            claim_to_yaml(claim).map_err(|error| StoreError::Encode { address, text: error.to_string() })?;
         self.serial += 1;
         let path = self.folder.join(format!("{TEMPORARY}{}-{}", std::process::id(), self.serial));
         let temporary = Temporary(path);

@@ -23,7 +23,10 @@ fn claim(address: &str, name: &str) -> AddressClaim {
             service: NamespacedName::new("web", name),
             // Texts that YAML would take for numbers or booleans must come back as texts.
             uid: "0123".into(),
-            ports: vec![Port { protocol: Protocol::Tcp, port: 80 }, Port { protocol: Protocol::Udp, port: 53 }],
+            ports: vec![
+                Port { protocol: Protocol::Tcp, port: 80 },
+                Port { protocol: Protocol::Udp, port: 53 },
+            ],
             sharing_key: Some("yes".into()),
         }],
         decided_by: Some(DecidedBy {
@@ -61,7 +64,10 @@ fn a_claim_reads_back_as_it_was_written() {
         AddressClaim { pool: None, holders: Vec::new(), decided_by: None, ..claim("203.0.113.8", "shop") },
     ] {
         let text = claim_to_yaml(&claim).unwrap();
-        assert!(text.contains("apiVersion: bellhop.dev/v1alpha1") && text.contains("kind: AddressClaim"), "{text}");
+        assert!(
+            text.contains("apiVersion: bellhop.dev/v1alpha1") && text.contains("kind: AddressClaim"),
+            "{text}"
+        );
         assert_eq!(claim_from_yaml(&text).unwrap(), claim, "{text}");
     }
 }
@@ -98,7 +104,11 @@ fn a_claim_is_replaced_and_released() {
     assert_eq!(read(state.path()), [claim("2001:db8::7", "b")]);
     files.release(address).unwrap();
     files.release(address).expect("a claim that is gone already is as it should be");
-    assert_eq!(fs::read_dir(ClaimFiles::folder(state.path())).unwrap().count(), 0, "nothing temporary is left");
+    assert_eq!(
+        fs::read_dir(ClaimFiles::folder(state.path())).unwrap().count(),
+        0,
+        "nothing temporary is left"
+    );
 }
 
 #[test]
@@ -182,7 +192,8 @@ fn while_one_process_writes_another_cannot_and_after_its_death_it_can() {
     assert!(WriterLock::try_acquire(state.path()).unwrap().is_none(), "the lock is with the child");
     child.kill().unwrap();
     child.wait().unwrap();
-    let lock = WriterLock::try_acquire(state.path()).unwrap().expect("the kernel let go of the dead child's lock");
+    let lock =
+        WriterLock::try_acquire(state.path()).unwrap().expect("the kernel let go of the dead child's lock");
     assert!(WriterLock::try_acquire(state.path()).unwrap().is_none(), "not twice in one process either");
     drop(lock);
     assert!(WriterLock::try_acquire(state.path()).unwrap().is_some());

@@ -9,17 +9,22 @@ use bellhop_core::settings::SpeakerSettings;
 use crate::bgp::{BgpConfig, GracefulRestart, ListenConfig, PeerConfig};
 
 /// The configuration of `node`'s BGP task: every BGPPeer that selects the node and has an AS number on our side.
-pub(super) fn bgp_config(world: &World, node: &Node, settings: &SpeakerSettings, restarted: bool) -> BgpConfig {
+pub(super) fn bgp_config(
+    world: &World,
+    node: &Node,
+    settings: &SpeakerSettings,
+    restarted: bool,
+) -> BgpConfig {
     let peers: BTreeMap<_, _> = world
         .peers()
         .values()
         .filter(|peer| peer.node_selector.matches(&node.labels))
         .filter_map(|peer| Some((peer.name.clone(), peer_config(peer, peer.local_asn.or(settings.asn)?))))
         .collect();
-    let listen = peers.values().any(|peer| peer.passive).then(|| ListenConfig {
-        port: settings.listen_port,
-        addresses: settings.listen_addresses.clone(),
-    });
+    let listen = peers
+        .values()
+        .any(|peer| peer.passive)
+        .then(|| ListenConfig { port: settings.listen_port, addresses: settings.listen_addresses.clone() });
     BgpConfig {
         local_asn: settings.asn.unwrap_or_default(),
         router_id: settings.router_id,
