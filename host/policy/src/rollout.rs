@@ -422,7 +422,7 @@ impl Rollout {
         let spec = &self.spec;
         match reason {
             // No field is to blame for what the machine lacks, nor while nothing is wrong.
-            "" | "CompilerUnavailable" | "NoMemory" | "Infrastructure" => ("", "".into()),
+            "" | "CompilerStarved" | "CompilerUnavailable" | "NoMemory" | "Infrastructure" => ("", "".into()),
             "KeyMissing" => ("spec.plugin.key", spec.module_key.clone()),
             "DigestMismatch" | "DigestMalformed" => ("spec.plugin.sha256", spec.sha256.clone()),
             "HookMissing" => ("spec.hook", spec.hook.to_string().into()),

@@ -329,12 +329,12 @@ impl Planning {
         self.journal.all(Finder::Claims, self.write_problems.values());
     }
 
-    /// One round of planning.
     /// True once the World is whole and every policy is active or has failed: before, no step plans anything.
     fn plans(&self) -> bool {
         !matches!(self.phase, Phase::Reading | Phase::LoadingPolicies)
     }
 
+    /// One round of planning.
     async fn step(&mut self, now: Instant) {
         self.policies.tick(now);
         if std::mem::take(&mut self.policies_changed) && self.phase != Phase::Reading {
