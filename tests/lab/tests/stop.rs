@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bellhop_lab::Lab;
 use bellhop_lab::bellhop::{Bellhop, Programs};
 use bellhop_lab::command::output_of;
 use bellhop_lab::demo::API;
@@ -14,7 +15,6 @@ use bellhop_lab::observe::bgp::{nodes_in_use, paths};
 use bellhop_lab::observe::kernel::Recording;
 use bellhop_lab::plan::{Node, Router};
 use bellhop_lab::wait::wait_for;
-use bellhop_lab::Lab;
 
 /// Far above what anything here takes; a slow machine is no failure.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -56,7 +56,8 @@ fn a_stop_announces_graceful_shutdown_then_withdraws_and_unbinds() {
         let stop = scope.spawn(|| bellhop.stop(stopped).unwrap());
         wait_for("the routes carry GRACEFUL_SHUTDOWN", DEADLINE, || {
             let paths = paths(&frr, watched).map_err(|error| format!("{error:#}"))?;
-            let path = paths.iter().find(|path| path.node() == Some(stopped)).ok_or("withdrawn without it")?;
+            let path =
+                paths.iter().find(|path| path.node() == Some(stopped)).ok_or("withdrawn without it")?;
             if path.is_shutting_down() { Ok(()) } else { Err("not yet".to_owned()) }
         })
         .unwrap();
@@ -64,10 +65,15 @@ fn a_stop_announces_graceful_shutdown_then_withdraws_and_unbinds() {
     });
     for router in Router::ALL {
         wait_for_nodes(&lab, router, &[first, second]);
-        let left = paths(&lab.frr(router), watched).unwrap();
-        assert!(left.iter().all(|path| path.node() != Some(stopped)), "withdrawn, not stale: {left:?}");
+        wait_for("its routes are withdrawn, not kept as stale", DEADLINE, || {
+            let left = paths(&lab.frr(router), watched).map_err(|error| format!("{error:#}"))?;
+            let withdrawn = left.iter().all(|path| path.node() != Some(stopped));
+            if withdrawn { Ok(()) } else { Err(format!("{left:?}")) }
+        })
+        .unwrap();
     }
-    let bound = output_of(lab.node(stopped).command("ip").args(["-4", "address", "show", "dev", "lo"])).unwrap();
+    let bound =
+        output_of(lab.node(stopped).command("ip").args(["-4", "address", "show", "dev", "lo"])).unwrap();
     assert!(!bound.contains(&API.ipv4.to_string()), "unbound:\n{bound}");
     guard.down().unwrap();
 }

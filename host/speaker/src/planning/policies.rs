@@ -8,11 +8,14 @@ use bellhop_core::objects::DecisionPolicy;
 use bellhop_core::report::PolicyRow;
 use bellhop_core::{Decisions, ObjectName, ObjectRef, Problem, World};
 use bellhop_policy_engine::rollout::{Input, LoadFailure, LoadId, Module, Output, Stage};
-use bellhop_policy_engine::{Engine, Guest, PolicyStatus, Rollout, Runner};
+use bellhop_policy_engine::{Engine, Guest, PolicyStatus, Rollout};
 use bellhop_sandbox::Workers;
 use tokio::sync::mpsc;
 
 use crate::loader::{Job, Loaded};
+
+/// Characters of a plugin's line that are logged: what it says must not drown what Bellhop says.
+const LINE_SHOWN: usize = 256;
 
 /// Digits of a digest shown to people: as many as the names of ConfigMaps carry.
 const DIGEST_SHOWN: usize = 12;
@@ -31,7 +34,7 @@ pub(super) struct Policies {
 impl Policies {
     pub(super) fn new(loader: mpsc::Sender<Job>) -> Self {
         Self {
-            engine: Engine::with_runner(Arc::new(Threads::default())),
+            engine: Engine::with_runner(Arc::new(Workers::default())),
             rollouts: BTreeMap::new(),
             logged: BTreeMap::new(),
             loader,
@@ -202,7 +205,7 @@ impl Policies {
             );
         }
         for entry in self.engine.take_log() {
-            let text = entry.text.escape_debug();
+            let text = shortened(&entry.text);
             match entry.level {
                 "error" | "warn" => {
                     tracing::warn!(policy = %entry.policy, level = entry.level, "plugin: {text}")
@@ -287,17 +290,15 @@ fn stage(stage: bellhop_sandbox::Stage) -> Stage {
     }
 }
 
-fn shown(digest: &str) -> String {
-    digest.chars().take(DIGEST_SHOWN).collect()
+/// A plugin's words on one line of bounded length.
+fn shortened(text: &str) -> String {
+    let mut shown: String = text.chars().take(LINE_SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().nth(LINE_SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
-/// Calls of one batch on the sandbox's worker threads.
-#[derive(Default)]
-struct Threads(Workers);
-
-impl Runner for Threads {
-    fn run(&self, count: usize, job: &(dyn Fn(usize) + Sync)) {
-        let indices: Vec<usize> = (0..count).collect();
-        self.0.run(&indices, |index| job(*index));
-    }
+fn shown(digest: &str) -> String {
+    digest.chars().take(DIGEST_SHOWN).collect()
 }

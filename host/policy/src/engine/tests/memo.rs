@@ -225,36 +225,3 @@ proptest! {
         prop_assert_eq!(whole.last(), alone.first());
     }
 }
-
-/// The bound of the issue, 1 us a hit, is asserted where code is optimised: `cargo test --release -- --ignored`.
-#[test]
-#[ignore = "measures time; run with --release --ignored"]
-fn a_remembered_route_costs_at_most_a_microsecond() {
-    let guest = Arc::new(by_tier('a').reads(|inputs| {
-        inputs.service_identity = true;
-        inputs.address = true;
-        inputs.pool = true;
-    }));
-    let mut engine = engine(&guest);
-    let batch: Vec<RouteRequest> = (0..1000).map(|index| request(&format!("s{index}"), "gold")).collect();
-    engine.routes(&batch);
-    for size in [1, 1000] {
-        let mut times: Vec<u128> = (0..200)
-            .map(|round| {
-                let start = std::time::Instant::now();
-                let first = (round * size) % (1000 - size + 1);
-                for _ in 0..(1000 / size) {
-                    std::hint::black_box(engine.routes(&batch[first..first + size]));
-                }
-                start.elapsed().as_nanos() / 1000
-            })
-            .collect();
-        times.sort_unstable();
-        println!(
-            "batches of {size}: median {} ns per remembered route, 99th percentile {}",
-            times[100], times[198]
-        );
-        assert!(times[100] <= 1000);
-    }
-    assert_eq!(guest.calls(), 1000);
-}
