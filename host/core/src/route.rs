@@ -206,6 +206,7 @@ pub struct RouteAttributes {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub med: Option<u32>,
     /// How many times the own AS stands in the AS path beside the one that eBGP asks for; 0 to [`RouteAttributes::PREPEND_MAX`].
+    /// Sent to external peers only: an internal one would take it for a loop.
     #[serde(skip_serializing_if = "is_zero")]
     pub prepend: u8,
     /// Link bandwidth in bytes per second, for weighted ECMP (draft-ietf-idr-link-bandwidth).

@@ -97,9 +97,10 @@ impl Encoder {
         Ok(Encoded { next_hop, block: block.freeze() })
     }
 
-    /// The AS path: the own AS once for eBGP (RFC 4271 §5.1.2), nothing for iBGP, and the prepends.
+    /// The AS path: for eBGP the own AS once and the prepends, nothing for iBGP (RFC 4271 §5.1.2). An internal peer would
+    /// drop a route whose path names its own AS as a loop (§9).
     fn path(&self, prepend: u8) -> Vec<u32> {
-        vec![self.local_asn; usize::from(prepend) + usize::from(!self.internal)]
+        if self.internal { Vec::new() } else { vec![self.local_asn; 1 + usize::from(prepend)] }
     }
 
     fn as_path(&self, path: &[u32]) -> Vec<u8> {
