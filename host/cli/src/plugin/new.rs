@@ -54,7 +54,7 @@ pub fn create(dir: &Path, name: &str, hook: HookName) -> Result<PathBuf, NewErro
 /// What to do with a new project.
 pub(crate) fn next_steps(folder: &Path, name: &str) -> String {
     format!(
-        "Made {folder}. Next:\n  cd {folder}\n  cargo test\n  bellhop plugin build\n  bellhop plugin pack {name}.wasm\n",
+        "Made {folder}. Next:\n  cd {folder}\n  cargo test\n  bellhop plugin build\n  bellhop plugin pack {name}.wasm > policy.yaml\n",
         folder = folder.display()
     )
 }
