@@ -16,6 +16,7 @@ use crate::lab::{Lab, RUN_ROOT, require_root};
 use crate::load::{self, Load};
 use crate::netns::Namespace;
 use crate::transcript::Failed;
+use crate::tutorial::{self, Document, Shell};
 
 /// A network of namespaces with FRR routers, nodes and a client, in which Bellhop is shown and tested.
 #[derive(Debug, Parser)]
@@ -45,13 +46,24 @@ enum Subcommands {
     DemoDown(Which),
     /// Make requests, each over a new connection, and print a report as JSON.
     Load(LoadArguments),
+    /// Type a tutorial's commands into a shell, in an empty folder, and compare what they print with what it says.
+    Follow {
+        /// The tutorial.
+        document: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
 struct Which {
-    /// First part of all names of the lab; labs of different prefixes stand side by side.
-    #[arg(long, default_value = "demo")]
+    /// First part of all names of the lab; labs of different prefixes stand side by side. Without it BELLHOP_LAB, else
+    /// `demo`.
+    #[arg(long, default_value_t = default_prefix())]
     prefix: String,
+}
+
+/// The prefix where none is given.
+fn default_prefix() -> String {
+    std::env::var("BELLHOP_LAB").unwrap_or_else(|_| "demo".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +154,7 @@ impl Arguments {
             Subcommands::Exec(exec) => return exec_in(&exec, &tool),
             Subcommands::Serve(serve) => http::serve(&serve.name, serve.port)?,
             Subcommands::Get(get) => http::get_and_print(get.url)?,
+            Subcommands::Follow { document } => follow(&document)?,
             Subcommands::Load(arguments) => {
                 let load = Load {
                     urls: arguments.url,
@@ -154,6 +167,14 @@ impl Arguments {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn follow(document: &std::path::Path) -> Result<()> {
+    let text =
+        std::fs::read_to_string(document).with_context(|| format!("cannot read {}", document.display()))?;
+    let folder = tempfile::tempdir()?;
+    let mut shell = Shell::start(folder.path(), &[])?;
+    tutorial::run(&Document::parse(&text)?, &mut shell).with_context(|| document.display().to_string())
 }
 
 /// The demo, on a thread beside the one that waits for Ctrl-C: however it ends, the lab is removed.
