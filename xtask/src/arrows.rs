@@ -53,6 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("address-by-label", &["bellhop-policy"]),
     ("node-maintenance", &["bellhop-policy"]),
     ("peer-attributes", &["bellhop-policy"]),
+    ("peer-attributes-next", &["bellhop-policy", "peer-attributes"]),
     ("bellhop-guest-modules", &["bellhop-policy"]),
     // It builds the guests with the tool that an author would use.
     ("bellhop-test-guests", &["bellhop-cli", "bellhop-policy"]),

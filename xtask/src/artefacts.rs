@@ -15,8 +15,13 @@ pub(crate) const ALL_BUT_THE_COMPILER: &[&str] = &["--workspace", "--exclude", "
 /// The compiler alone.
 pub(crate) const THE_COMPILER: &[&str] = &["-p", "bellhop-compiler"];
 
-/// The policies that are shipped with Bellhop, as folders of `plugins/`.
-pub(crate) const PLUGINS: &[&str] = &["address-by-label", "node-maintenance", "peer-attributes"];
+/// Folders of the policies that are shipped with Bellhop, and of those that the demo uses beside them.
+pub(crate) const PLUGINS: &[&str] = &[
+    "plugins/address-by-label",
+    "plugins/node-maintenance",
+    "plugins/peer-attributes",
+    "examples/plugins/peer-attributes-next",
+];
 
 /// Where things are that were built in one profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,9 +74,10 @@ pub(crate) fn build_plugins(session: &mut Session, artefacts: &Artefacts) -> Res
         .with_context(|| format!("make {}", artefacts.plugins.display()))?;
     let root = session.metadata.workspace_root.clone();
     for plugin in PLUGINS {
-        let module = artefacts.plugins.join(format!("{plugin}.wasm"));
+        let name = Path::new(plugin).file_name().unwrap_or_default().to_string_lossy();
+        let module = artefacts.plugins.join(format!("{name}.wasm"));
         let mut command = Command::new(artefacts.program("bellhop"));
-        command.args(["plugin", "build"]).arg(root.join("plugins").join(plugin)).arg("--out").arg(&module);
+        command.args(["plugin", "build"]).arg(root.join(plugin)).arg("--out").arg(&module);
         session.run(&mut command)?;
         expect_module(&module)?;
     }

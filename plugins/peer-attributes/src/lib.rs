@@ -4,9 +4,9 @@
 
 mod settings;
 
-pub use settings::{Mode, Rule, Session, Set, Settings, When};
+pub use settings::{Mode, Rule, Session, Set, Settings, When, validate_rules};
 
-use bellhop_policy::{Attributes, Decision, Pair, Route, RouteRequest, SessionType, plugin, value_of};
+use bellhop_policy::{Attributes, Decision, Pair, Route, RouteRequest, SessionType, value_of};
 
 /// What stands for any value of a label.
 const ANY: &str = "*";
@@ -16,8 +16,13 @@ const ANY: &str = "*";
 /// # Errors
 /// None; the signature is the SDK's.
 pub fn route(settings: &Settings, request: &RouteRequest) -> Result<Decision<Route>, String> {
-    let matching = settings.rules.iter().enumerate().filter(|(_, rule)| matches(&rule.when, request));
-    let taken = match settings.mode {
+    Ok(decide(&settings.mode, &settings.rules, request))
+}
+
+/// The same for a table that is part of other settings.
+pub fn decide(mode: &Mode, rules: &[Rule], request: &RouteRequest) -> Decision<Route> {
+    let matching = rules.iter().enumerate().filter(|(_, rule)| matches(&rule.when, request));
+    let taken = match mode {
         Mode::FirstMatch => 1,
         Mode::Merge => usize::MAX,
     };
@@ -26,16 +31,16 @@ pub fn route(settings: &Settings, request: &RouteRequest) -> Result<Decision<Rou
     for (index, rule) in matching.take(taken) {
         let name = rule.name.clone().unwrap_or_else(|| format!("rules[{index}]"));
         if let Some(reason) = &rule.set.withhold {
-            return Ok(Decision::of(Route::Withhold(reason.clone())).with_note(format!("rule {name}")));
+            return Decision::of(Route::Withhold(reason.clone())).with_note(format!("rule {name}"));
         }
         apply(&rule.set, &mut attributes);
         names.push(name);
     }
     if names.is_empty() {
-        return Ok(Decision::use_default().with_note("no rule matches"));
+        return Decision::use_default().with_note("no rule matches");
     }
     let rules = if names.len() == 1 { "rule" } else { "rules" };
-    Ok(Decision::of(Route::Advertise(attributes)).with_note(format!("{rules} {}", names.join(", "))))
+    Decision::of(Route::Advertise(attributes)).with_note(format!("{rules} {}", names.join(", ")))
 }
 
 fn matches(when: &When, request: &RouteRequest) -> bool {
@@ -73,7 +78,8 @@ fn apply(set: &Set, attributes: &mut Attributes) {
     attributes.link_bandwidth = set.link_bandwidth.or(attributes.link_bandwidth);
 }
 
-plugin! {
+#[cfg(feature = "plugin")]
+bellhop_policy::plugin! {
     name: "peer-attributes",
     settings: Settings,
     validate: settings::validate,
@@ -117,5 +123,5 @@ plugin! {
     ],
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "plugin"))]
 mod tests;

@@ -92,7 +92,15 @@ bellhop_policy::settings! {
 
 /// Rules between fields.
 pub(crate) fn validate(settings: &Settings) -> Result<(), String> {
-    for (index, rule) in settings.rules.iter().enumerate() {
+    validate_rules(&settings.rules)
+}
+
+/// Rules between the fields of a table that stands in `config.rules`.
+///
+/// # Errors
+/// With the field, its value and what would be right.
+pub fn validate_rules(rules: &[Rule]) -> Result<(), String> {
+    for (index, rule) in rules.iter().enumerate() {
         let set = &rule.set;
         let count = |field: &str, has: usize, max: usize| {
             (has > max).then(|| {

@@ -69,6 +69,10 @@ impl Frr {
         let file = |extension: &str| self.folder.join(format!("{daemon}.{extension}"));
         let mut command = self.namespace.command(&program);
         command.args(["-d", "-u", "frr", "-g", "frr"]);
+        if daemon == "zebra" {
+            // Without it a change of an IPv6 route's next hops is a deletion and an addition, with a gap between them.
+            command.arg("--v6-rr-semantics");
+        }
         command.arg("-f").arg(file("conf")).arg("-i").arg(file("pid"));
         command.arg("-z").arg(self.folder.join("zserv.api"));
         command.arg("--vty_socket").arg(&self.folder).args(["-P", "0"]);

@@ -12,6 +12,7 @@ const MAY: &[(&str, &str)] = &[
     ("address-by-label", "the exports of a WebAssembly module"),
     ("node-maintenance", "the exports of a WebAssembly module"),
     ("peer-attributes", "the exports of a WebAssembly module"),
+    ("peer-attributes-next", "the exports of a WebAssembly module"),
 ];
 
 /// How many lines above a use of `unsafe` its reason may start.

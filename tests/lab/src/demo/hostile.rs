@@ -72,7 +72,7 @@ impl Demo {
     }
 
     fn attack(&self, attack: &Attack) -> Result<Packed> {
-        let good = self.inputs.guests.join("good-route.wasm");
+        let good = self.module(ROUTE_POLICY);
         let path = attack.guest.map_or(good, |guest| self.inputs.guests.join(format!("{guest}.wasm")));
         let module = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let packed = Packed::unchecked("attack", &module)?;

@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
@@ -72,16 +73,17 @@ impl Demo {
     /// Puts the three policies that are shipped with Bellhop into the manifests.
     pub(super) fn install_shipped_policies(&mut self) -> Result<()> {
         for policy in [ADDRESS_POLICY, NODES_POLICY, ROUTE_POLICY] {
-            let module = self.inputs.programs.plugins.join(format!("{policy}.wasm"));
-            self.install(policy, &module, policy)?;
+            self.install(policy, policy, &[policy])?;
         }
         self.remember_route_policy()
     }
 
     /// Packs a module with `bellhop plugin pack` and writes its ConfigMap, then its DecisionPolicy, which takes the place of
-    /// the one before. `settings` is a file in `examples/demo/policies`. Returns the name of the ConfigMap.
-    pub(super) fn install(&self, policy: &str, module: &Path, settings: &str) -> Result<String> {
-        let settings = self.inputs.examples.join("policies").join(format!("{settings}.yaml"));
+    /// the one before. `settings` are files in `examples/demo/policies`, which follow each other in one document. Returns the
+    /// name of the ConfigMap.
+    pub(super) fn install(&self, policy: &str, module: &str, settings: &[&str]) -> Result<String> {
+        let module = self.module(module);
+        let settings = self.settings(policy, settings)?;
         let arguments = [
             OsStr::new("plugin"),
             OsStr::new("pack"),
@@ -106,6 +108,23 @@ impl Demo {
         self.manifests.write(&format!("policies/configmap-{name}.yaml"), config_map)?;
         self.manifests.write(&policy_file(policy), decision_policy)?;
         Ok(name.to_owned())
+    }
+
+    /// A module that was built for the demo.
+    pub(super) fn module(&self, name: &str) -> PathBuf {
+        self.inputs.programs.plugins.join(format!("{name}.wasm"))
+    }
+
+    /// Writes the settings of a policy into one file outside the folder of manifests.
+    fn settings(&self, policy: &str, files: &[&str]) -> Result<PathBuf> {
+        let mut text = String::new();
+        for file in files {
+            let path = self.inputs.examples.join("policies").join(format!("{file}.yaml"));
+            text += &fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        }
+        let path = self.lab.run().join(format!("{policy}-settings.yaml"));
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
     }
 
     /// Keeps the `route` policy as it is now, to come back to after each attack.

@@ -148,7 +148,7 @@ impl Attributes {
             },
             Router::B => Self {
                 communities: communities(&["64500:1", "64500:200"]),
-                large_communities: vec![format!("64500:10:{zone}")],
+                large_communities: vec![format!("64500:20:{zone}")],
                 med: None,
                 as_path: Vec::new(),
                 local_preference: Some(if gold { 300 } else { 150 }),

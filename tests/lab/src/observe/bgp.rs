@@ -240,6 +240,14 @@ pub struct Messages {
 }
 
 impl Neighbor {
+    /// True when the session that is up is the one of an earlier look. bgpd tells the time of establishment from the
+    /// session's age in whole seconds, so that two looks at one session may differ by one.
+    pub fn is_same_session(&self, earlier: &Self) -> bool {
+        self.is_established()
+            && self.connections_established == earlier.connections_established
+            && self.established_epoch.abs_diff(earlier.established_epoch) <= 1
+    }
+
     /// True when the session is up.
     pub fn is_established(&self) -> bool {
         self.state == "Established"
