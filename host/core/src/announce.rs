@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use crate::decision::{Decided, Decisions, NodeVerdict, NodesRequest, RouteDecision, RouteRequest};
+use crate::flat::{FlatMap, FlatSet};
 use crate::names::{ObjectName, ServiceKey};
 use crate::objects::{BgpPeer, Node, Service};
 use crate::route::{RouteAttributes, host_route};
@@ -87,7 +88,7 @@ pub struct Announcer {
     plans: BTreeMap<ServiceKey, ServicePlan>,
     deadlines: BTreeSet<(Instant, ServiceKey)>,
     /// Services with a plan for an address, so that a shared address stays while one of them announces it.
-    by_address: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    by_address: BTreeMap<IpAddr, FlatSet<ServiceKey>>,
     wanted: BTreeMap<ObjectName, BTreeMap<IpNet, Arc<RouteAttributes>>>,
     /// Addresses wanted on `lo`; `Some` since when nothing needs them any more.
     bindings: BTreeMap<IpAddr, Option<Instant>>,
@@ -335,7 +336,7 @@ impl Announcer {
             uid: service.uid.clone(),
             standing,
             nodes: draft.request.nodes.iter().map(|facts| facts.node.name.clone()).zip(verdicts).collect(),
-            addresses: BTreeMap::new(),
+            addresses: FlatMap::new(),
         };
         let bind = context.settings.is_some_and(|settings| settings.bind_addresses);
         for address in draft.held {
@@ -350,7 +351,7 @@ impl Announcer {
                 pool: pool.clone(),
                 obstacle: blocked,
                 bind: wants_binding,
-                peers: BTreeMap::new(),
+                peers: FlatMap::new(),
             };
             if let (Some(own), Some(settings), Some(node)) = (own, context.settings, context.own_node) {
                 for peer in context.peers(node) {

@@ -16,6 +16,7 @@
 
 pub mod announce;
 pub mod decision;
+pub mod flat;
 pub mod labels;
 pub mod names;
 pub mod objects;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::flat::FlatSet;
 use crate::labels::Labels;
 use crate::names::{NamespacedName, ObjectName, ObjectRef, ServiceKey, Uid};
 use crate::objects::{
@@ -108,10 +109,10 @@ pub struct World {
     namespaces: BTreeMap<ObjectName, Arc<Namespace>>,
     nodes: BTreeMap<ObjectName, Arc<Node>>,
     slices: BTreeMap<NamespacedName, Arc<EndpointSlice>>,
-    slices_by_service: BTreeMap<ServiceKey, BTreeSet<NamespacedName>>,
+    slices_by_service: BTreeMap<ServiceKey, FlatSet<NamespacedName>>,
     pools: BTreeMap<ObjectName, Arc<AddressPool>>,
     claims: BTreeMap<IpAddr, Arc<AddressClaim>>,
-    claims_by_uid: BTreeMap<Uid, BTreeSet<IpAddr>>,
+    claims_by_uid: BTreeMap<Uid, FlatSet<IpAddr>>,
     peers: BTreeMap<ObjectName, Arc<BgpPeer>>,
     advertisements: BTreeMap<ObjectName, Arc<Advertisement>>,
     speaker_configs: BTreeMap<ObjectName, Arc<SpeakerConfig>>,
@@ -134,7 +135,7 @@ fn replace<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: Option
 }
 
 /// Removes `value` from the set at `key`, and the set with its last value.
-fn unlink<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
+fn unlink<K: Ord, V: Ord>(map: &mut BTreeMap<K, FlatSet<V>>, key: &K, value: &V) {
     if let Some(set) = map.get_mut(key) {
         set.remove(value);
         if set.is_empty() {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bellhop_core::decision::Decisions;
+use bellhop_core::flat::FlatSet;
 use bellhop_core::objects::{AddressClaim, AddressPool, AddressRange, Service};
 use bellhop_core::{Family, ObjectName, ServiceKey, Touched, World};
 
@@ -43,9 +44,9 @@ pub struct Ledger {
 struct Claims {
     by_address: BTreeMap<IpAddr, Arc<AddressClaim>>,
     /// Addresses by the key of a holder, whatever its UID.
-    by_service: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    by_service: BTreeMap<ServiceKey, FlatSet<IpAddr>>,
     /// Addresses by namespace and sharing key of a holder.
-    by_sharing_key: BTreeMap<SharingKey, BTreeSet<IpAddr>>,
+    by_sharing_key: BTreeMap<SharingKey, FlatSet<IpAddr>>,
     history: History,
     /// Addresses of nodes and peers, and whose they are.
     owned: BTreeMap<IpAddr, String>,
@@ -414,7 +415,7 @@ fn sharing_key(holder: &bellhop_core::objects::Holder) -> Option<SharingKey> {
 }
 
 /// Removes `address` from the set at `key`, and the set with its last address.
-fn unlink<K: Ord>(map: &mut BTreeMap<K, BTreeSet<IpAddr>>, key: &K, address: IpAddr) {
+fn unlink<K: Ord>(map: &mut BTreeMap<K, FlatSet<IpAddr>>, key: &K, address: IpAddr) {
     if let Some(set) = map.get_mut(key) {
         set.remove(&address);
         if set.is_empty() {

@@ -1,6 +1,5 @@
 //! The plan of one Service on one node: what each peer hears and why, which is what `bellhop explain` prints.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,6 +7,7 @@ use std::time::Instant;
 use crate::announce::facts::Obstacle;
 use crate::announce::standing::Standing;
 use crate::decision::{Consulted, Decided, NodeVerdict, ServiceFacts};
+use crate::flat::FlatMap;
 use crate::labels::Selector;
 use crate::names::{ObjectName, ServiceKey, Uid};
 use crate::objects::{Advertisement, BgpPeer, Node};
@@ -26,7 +26,7 @@ pub struct ServicePlan {
     /// The `nodes` decision: a verdict for each node that facts allow, sorted by name.
     pub nodes: Vec<(ObjectName, Decided<NodeVerdict>)>,
     /// The addresses that it holds.
-    pub addresses: BTreeMap<IpAddr, AddressPlan>,
+    pub addresses: FlatMap<IpAddr, AddressPlan>,
 }
 
 /// What happens to one address of a Service.
@@ -39,7 +39,7 @@ pub struct AddressPlan {
     /// It is to be bound on the node.
     pub bind: bool,
     /// Each peer that this node has.
-    pub peers: BTreeMap<ObjectName, PeerPlan>,
+    pub peers: FlatMap<ObjectName, PeerPlan>,
 }
 
 /// What one peer hears about one address.
@@ -64,7 +64,7 @@ impl PeerPlan {
             attributes: None,
             why_not: why_not.map(Into::into),
             withhold_at: None,
-            trail: Arc::from([]),
+            trail: Arc::default(),
         }
     }
 
@@ -111,7 +111,7 @@ impl ServicePlan {
             self.addresses.get(&address).filter(|plan| plan.obstacle.is_none()).map(|plan| &plan.peers);
         peers
             .into_iter()
-            .flatten()
+            .flat_map(FlatMap::iter)
             .filter_map(|(peer, plan)| Some((peer.clone(), plan.attributes.clone()?)))
             .collect()
     }
@@ -123,7 +123,7 @@ impl ServicePlan {
 
     /// Withdraws the addresses that `reason` names one for.
     pub(crate) fn withdraw(&mut self, reason: impl Fn(IpAddr) -> Option<&'static str>) {
-        for (address, plan) in &mut self.addresses {
+        for (address, plan) in self.addresses.iter_mut() {
             let Some(reason) = reason(*address) else { continue };
             plan.bind = false;
             for peer in plan.peers.values_mut().filter(|peer| peer.attributes.is_some()) {

@@ -78,7 +78,10 @@ impl Round<'_> {
         }
         self.ledger.waits.set(key, progress.wants.into_iter().collect());
         let warnings = addresses.iter().filter_map(|address| self.warning(&service, *address)).collect();
-        let decided = self.story(key, &addresses, progress.steps);
+        let mut decided = self.story(key, &addresses, progress.steps);
+        // Kept for as long as the Service lives.
+        decided.shrink_to_fit();
+        addresses.shrink_to_fit();
         Some(Allocation { addresses, waiting: progress.waiting, warnings, decided })
     }
 

@@ -176,8 +176,8 @@ impl Planning {
             for (node, decided) in &plan.nodes {
                 decided.trail.iter().for_each(|one| note(one, &|| format!("Service/{key} and Node/{node}")));
             }
-            for (address, plan) in &plan.addresses {
-                for (peer, plan) in &plan.peers {
+            for (address, plan) in plan.addresses.iter() {
+                for (peer, plan) in plan.peers.iter() {
                     let of = || format!("{address} of Service/{key} to BGPPeer/{peer}");
                     plan.trail.iter().for_each(|one| note(one, &of));
                 }
