@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! status | routes | explain ──► client ──► /run/bellhop/bellhop.sock ──► Answer ──► output (table, json, yaml)
+//! validate: a folder of manifests, read as a speaker reads it
 //! plugin build | pack | inspect | new, crds: files only
 //! ```
 
@@ -16,6 +17,7 @@ pub mod output;
 pub mod plugin;
 pub mod routes;
 pub mod status;
+pub mod validate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,6 +56,8 @@ pub enum Tool {
         #[command(flatten)]
         asking: Asking,
     },
+    /// Check a folder of manifests without running anything: exits 1 where something is wrong.
+    Validate(validate::ValidateArguments),
     /// Write the CustomResourceDefinitions, to standard output or as files.
     Crds {
         /// Write one file per kind into this folder.
@@ -85,6 +89,7 @@ pub fn run(tool: Tool) -> ExitCode {
             Ok(question) => answer(&asking, &question),
             Err(message) => fail(WRONG_USAGE, &message),
         },
+        Tool::Validate(arguments) => validate::run(&arguments),
         Tool::Crds { dir } => crds(dir),
         Tool::Plugin(command) => plugin::run(command),
     }
@@ -97,7 +102,7 @@ fn answer(asking: &Asking, question: &Question) -> ExitCode {
         Err(error) => return fail(WRONG_USAGE, &error.to_string()),
     };
     let table = match &answer {
-        Answer::Status(status) => status::table(status),
+        Answer::Status(status) => status::table(status, output::width()),
         Answer::Routes(rows) => routes::table(rows),
         Answer::Service(explanation) => explain::table(explanation),
         Answer::NotFound(message) => return fail(DOES_NOT_HOLD, message),

@@ -52,6 +52,35 @@ pub fn columns(heading: &[&str], rows: Vec<Vec<String>>, nothing: &str) -> Strin
     text
 }
 
+/// Columns of the terminal; `None` where standard output is none: a line stays a line for `grep`.
+pub fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns >= NARROWEST)
+}
+
+/// Narrower terminals get lines as they are.
+const NARROWEST: usize = 40;
+
+/// A line that is folded between words, its continuations set in by two.
+pub fn hanging(line: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return format!("{line}\n") };
+    let (mut text, mut column) = (String::new(), 0);
+    for word in line.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            text.push_str("\n  ");
+            column = 2;
+        } else if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text.push('\n');
+    text
+}
+
 /// Writes to standard output; a reader that has gone away (`| head`) is no error.
 pub fn stdout(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
@@ -60,4 +89,16 @@ pub fn stdout(text: &str) {
 /// Writes to standard error.
 pub fn stderr(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_folded_between_words_and_a_long_word_stays_whole() {
+        assert_eq!(hanging("one two three", Some(8)), "one two\n  three\n");
+        assert_eq!(hanging("a much-too-long-word b", Some(8)), "a\n  much-too-long-word\n  b\n");
+        assert_eq!(hanging("one two three", None), "one two three\n");
+    }
 }

@@ -1,11 +1,12 @@
 //! `bellhop status` for people.
 
-use bellhop_core::report::{AllocationRole, Condition, Phase, Status};
+use bellhop_core::report::{AllocationRole, Condition, PeerRow, Phase, PolicyRow, ServiceRow, Status};
 
-use crate::output::columns;
+use crate::output::{columns, hanging};
 
-/// The state of a node as text.
-pub fn table(status: &Status) -> String {
+/// The state of a node as text. The tables fit 100 columns with names of ordinary length; what is long stands below
+/// them, a line each, folded to `width` columns where one is given.
+pub fn table(status: &Status, width: Option<usize>) -> String {
     let phase = match status.phase {
         Phase::Reading => "reading manifests",
         Phase::LoadingPolicies => {
@@ -22,26 +23,14 @@ pub fn table(status: &Status) -> String {
     let mut text = format!("Node {}: {phase}; {role} (bellhop {})\n", status.node, status.version);
     text += "\nPEERS\n";
     text += &columns(
-        &["NAME", "ADDRESS", "ASN", "LOCAL", "STATE", "UP", "FAMILIES", "ROUTES", "UPDATES", "LAST ERROR"],
+        &["NAME", "ADDRESS", "ASN", "LOCAL", "STATE", "UP", "FAMILIES", "ROUTES", "UPDATES"],
         status.peers.iter().map(peer).collect(),
         "no BGPPeer selects this node",
     );
     text += "\nSERVICES\n";
     text += &columns(
         &["SERVICE", "ADDRESSES", "ALLOCATED", "ANNOUNCED"],
-        status
-            .services
-            .iter()
-            .map(|row| {
-                let addresses: Vec<String> = row.addresses.iter().map(ToString::to_string).collect();
-                vec![
-                    format!("{}/{}", row.namespace, row.name),
-                    addresses.join(","),
-                    condition(&row.allocated),
-                    condition(&row.announced),
-                ]
-            })
-            .collect(),
+        status.services.iter().map(service).collect(),
         "no Service of type LoadBalancer",
     );
     text += "\nPOOLS\n";
@@ -53,27 +42,30 @@ pub fn table(status: &Status) -> String {
             .map(|row| {
                 let usage: Vec<String> =
                     row.usage.iter().map(|(family, used, free)| format!("{family} {used}/{free}")).collect();
-                vec![row.name.clone(), row.ranges.join(","), usage.join(", ")]
+                vec![row.name.clone(), row.ranges.join("\n"), usage.join("\n")]
             })
             .collect(),
         "no AddressPool",
     );
     text += "\nPOLICIES\n";
     text += &columns(
-        &["NAME", "HOOK", "STEP", "ACTIVE", "CANDIDATE", "CALLS", "MEMO", "FAILED", "WHY"],
+        &["NAME", "HOOK", "STEP", "ACTIVE", "CANDIDATE", "CALLS", "MEMO", "FAILED"],
         status.policies.iter().map(policy).collect(),
         "no DecisionPolicy: built-in decisions",
     );
-    if !status.problems.is_empty() {
-        text += "\nPROBLEMS\n";
-        for problem in &status.problems {
-            text += &format!("{problem}\n");
+    let problems: Vec<String> = status.problems.iter().map(ToString::to_string).collect();
+    let notes: Vec<String> =
+        status.services.iter().flat_map(service_notes).chain(status.peers.iter().filter_map(peer_note)).collect();
+    for (heading, lines) in [("PROBLEMS", problems), ("NOTES", notes)] {
+        if !lines.is_empty() {
+            text += &format!("\n{heading}\n");
+            text.extend(lines.iter().map(|line| hanging(line, width)));
         }
     }
     text
 }
 
-fn peer(row: &bellhop_core::report::PeerRow) -> Vec<String> {
+fn peer(row: &PeerRow) -> Vec<String> {
     let families: Vec<String> = row.families.iter().map(ToString::to_string).collect();
     vec![
         row.name.clone(),
@@ -85,18 +77,47 @@ fn peer(row: &bellhop_core::report::PeerRow) -> Vec<String> {
         families.join(","),
         format!("{}/{}", row.sent, row.wanted),
         row.updates_sent.to_string(),
-        row.last_error.clone().unwrap_or_default(),
     ]
 }
 
-fn policy(row: &bellhop_core::report::PolicyRow) -> Vec<String> {
+/// What ended a session, which may be long: below the table.
+fn peer_note(row: &PeerRow) -> Option<String> {
+    let error = row.last_error.as_ref()?;
+    Some(format!("BGPPeer/{}: {}; last error: {error}", row.name, row.state))
+}
+
+fn service(row: &ServiceRow) -> Vec<String> {
+    let addresses: Vec<String> = row.addresses.iter().map(ToString::to_string).collect();
+    let brief = |condition: &Condition| match condition.status {
+        true if condition.reason == "Draining" => "True Draining".to_owned(),
+        true => "True".to_owned(),
+        false => format!("False {}", condition.reason),
+    };
+    vec![
+        format!("{}/{}", row.namespace, row.name),
+        addresses.join("\n"),
+        brief(&row.allocated),
+        brief(&row.announced),
+    ]
+}
+
+/// What the conditions of a Service say that no problem says: why it waits, why it is not announced.
+fn service_notes(row: &ServiceRow) -> Vec<String> {
+    let pending = row.allocated.reason == "Pending";
+    let silent = row.announced.reason != "NoAddress";
+    [(&row.allocated, pending), (&row.announced, silent)]
+        .into_iter()
+        .filter(|(condition, told)| *told && !condition.message.is_empty())
+        .map(|(condition, _)| {
+            format!("Service/{}/{}: {} ({})", row.namespace, row.name, condition.message, condition.reason)
+        })
+        .collect()
+}
+
+fn policy(row: &PolicyRow) -> Vec<String> {
     let step = match &row.stage {
         Some(stage) => format!("{} at {stage}", row.step),
         None => row.step.clone(),
-    };
-    let why = match (&row.reason, &row.message) {
-        (Some(reason), Some(message)) => format!("{reason}: {message}"),
-        (reason, message) => reason.clone().or_else(|| message.clone()).unwrap_or_default(),
     };
     vec![
         row.name.clone(),
@@ -107,7 +128,6 @@ fn policy(row: &bellhop_core::report::PolicyRow) -> Vec<String> {
         row.calls.to_string(),
         row.memo_hits.to_string(),
         row.failures.to_string(),
-        why,
     ]
 }
 
@@ -129,5 +149,92 @@ fn duration(seconds: u64) -> String {
         120..=7199 => format!("{}m{}s", seconds / 60, seconds % 60),
         7200..=172_799 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
         _ => format!("{}d{}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bellhop_core::route::Family;
+    use bellhop_core::{ObjectRef, Problem};
+
+    use super::*;
+
+    fn condition(status: bool, reason: &str, message: &str) -> Condition {
+        Condition { status, reason: reason.into(), message: message.into() }
+    }
+
+    /// A node with something wrong everywhere.
+    fn troubled() -> Status {
+        let long = "is held by Service/shop/web, which shares with none; to share it both must name one sharing key";
+        Status {
+            node: "node-1".into(),
+            version: "0.1.0".into(),
+            phase: Phase::Ready,
+            allocation: AllocationRole::Writer,
+            peers: vec![PeerRow {
+                name: "router-a".into(),
+                address: "2001:db8:0:1::1".parse().unwrap(),
+                peer_asn: 4_200_000_001,
+                local_asn: 64500,
+                state: "OpenConfirm".into(),
+                up_seconds: Some(187_000),
+                families: Family::ALL.to_vec(),
+                wanted: 11_000,
+                sent: 10_000,
+                updates_sent: 25,
+                last_error: Some("connecting to [2001:db8:0:1::1]:179: Network is unreachable".into()),
+            }],
+            services: vec![ServiceRow {
+                namespace: "shop".into(),
+                name: "late".into(),
+                addresses: vec!["203.0.113.10".parse().unwrap(), "2001:db8:53::10".parse().unwrap()],
+                allocated: condition(false, "AddressOutsidePools", long),
+                announced: condition(false, "NoEndpoints", "no endpoint of the Service takes traffic"),
+            }],
+            pools: vec![bellhop_core::report::PoolRow {
+                name: "public".into(),
+                ranges: vec!["203.0.113.10-203.0.113.99".into(), "2001:db8:53::10-2001:db8:53::ff".into()],
+                usage: vec![(Family::Ipv4, 1, 89), (Family::Ipv6, 1, 239)],
+            }],
+            policies: vec![PolicyRow {
+                name: "attributes".into(),
+                hook: "Route".into(),
+                active: Some("0123456789ab".into()),
+                candidate: Some("ba9876543210".into()),
+                step: "Rejected".into(),
+                stage: Some("SelfTested".into()),
+                reason: Some("SelfTest".into()),
+                message: Some(long.into()),
+                calls: 123_456,
+                memo_hits: 1_234_567,
+                failures: 12_345,
+                failures_by_category: Default::default(),
+                fuel_max: 0,
+            }],
+            problems: vec![Problem::new(
+                ObjectRef::cluster("AddressPool", "second"),
+                "OverlappingRange",
+                "spec.addresses[1]",
+                "203.0.113.90-203.0.113.120",
+                long,
+            )],
+        }
+    }
+
+    #[test]
+    fn a_troubled_node_fits_a_terminal_of_100_columns() {
+        let text = table(&troubled(), Some(100));
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{} columns: {line}\n{text}", line.chars().count());
+        }
+    }
+
+    #[test]
+    fn every_problem_is_a_line_of_its_own_where_nothing_is_folded() {
+        let text = table(&troubled(), None);
+        let problem = text.lines().find(|line| line.starts_with("AddressPool/second: spec.addresses[1]: "));
+        assert!(problem.is_some_and(|line| line.ends_with("(OverlappingRange)")), "{text}");
+        assert!(text.contains("\nService/shop/late: no endpoint of the Service takes traffic (NoEndpoints)\n"), "{text}");
+        assert!(text.contains("\nBGPPeer/router-a: OpenConfirm; last error: connecting to "), "{text}");
     }
 }
