@@ -236,4 +236,14 @@ mod tests {
         let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(names.len(), Reason::ALL.len());
     }
+
+    #[test]
+    fn every_reason_is_explained_to_operators() {
+        let page = include_str!("../../../docs/troubleshooting.md");
+        let missing: Vec<_> = Reason::ALL
+            .iter()
+            .filter(|reason| !page.lines().any(|line| line.starts_with(&format!("| `{reason}` |"))))
+            .collect();
+        assert!(missing.is_empty(), "docs/troubleshooting.md has no row for {missing:?}");
+    }
 }

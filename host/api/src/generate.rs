@@ -1,5 +1,7 @@
 //! The CRDs: generated from the types, written to `crds/`, compared with what is committed there.
 
+mod reference;
+
 use std::path::Path;
 use std::{fs, io};
 
@@ -8,6 +10,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 use serde_json::Value;
+
+pub use reference::fields_markdown;
 
 use crate::{AddressClaim, AddressPool, Advertisement, BGPPeer, DecisionPolicy, SpeakerConfig};
 

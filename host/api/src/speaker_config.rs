@@ -64,7 +64,7 @@ pub struct SpeakerConfigSpec {
 /// Where a speaker accepts BGP connections.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
 pub struct Listen {
-    /// TCP port; 179 where no SpeakerConfig says another.
+    /// TCP port; 1179 where no SpeakerConfig says another, because 179 is often another program's on the same node.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,

@@ -37,6 +37,19 @@ fn the_committed_crds_are_the_generated_ones() {
 }
 
 #[test]
+fn the_committed_reference_of_fields_is_the_generated_one() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/fields.md");
+    if std::env::var_os("BELLHOP_WRITE_CRDS").is_some() {
+        fs::write(&path, fields_markdown()).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == fields_markdown(),
+        "docs/fields.md is not what the types give; run `BELLHOP_WRITE_CRDS=1 cargo test -p bellhop-api`"
+    );
+}
+
+#[test]
 fn every_generated_file_reads_back_as_the_crd_it_was_made_from() {
     for (crd, (name, text)) in crds().iter().zip(crds_yaml()) {
         let back: Value = serde_saphyr::from_str(&text).unwrap();
