@@ -227,6 +227,8 @@ pub struct Peer {
     offer: Offer,
     /// The R bit is due: the process restarted, and no session has yet seen an End-of-RIB of every family.
     restarting: bool,
+    /// The F bit: the data path is as the neighbour knows it.
+    forwarding_preserved: bool,
     rib: AdjRibOut,
     counters: Counters,
     last_error: Option<DownReason>,
@@ -238,6 +240,7 @@ impl Peer {
         config.check()?;
         Ok(Self {
             restarting: config.restarting,
+            forwarding_preserved: config.graceful_restart.is_some_and(|restart| restart.forwarding_preserved),
             config,
             jitter: Jitter::new(seed),
             started: false,

@@ -37,7 +37,8 @@ pub struct PeerConfig {
 pub struct GracefulRestart {
     /// For how long the neighbour should keep routes: up to 4095 s.
     pub restart_time: Duration,
-    /// The F bit: the data path goes on while this process does not.
+    /// The F bit until a session has got its End-of-RIBs: the data path is as the process before left it, in the same
+    /// boot. Afterwards the bit is always set, as the data path goes on between sessions.
     pub forwarding_preserved: bool,
 }
 

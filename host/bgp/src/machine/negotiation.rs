@@ -60,7 +60,7 @@ pub struct Negotiated {
 }
 
 /// The OPEN of this side.
-pub(super) fn open(config: &PeerConfig, offer: Offer, restarting: bool) -> Open {
+pub(super) fn open(config: &PeerConfig, offer: Offer, restarting: bool, forwarding_preserved: bool) -> Open {
     let full = offer == Offer::Full;
     Open {
         asn: config.local_asn,
@@ -74,7 +74,7 @@ pub(super) fn open(config: &PeerConfig, offer: Offer, restarting: bool) -> Open 
             restarted: restarting,
             notification: true,
             restart_time: u16::try_from(gr.restart_time.as_secs()).unwrap_or(4095).min(4095),
-            families: config.families.iter().map(|family| (*family, gr.forwarding_preserved)).collect(),
+            families: config.families.iter().map(|family| (*family, forwarding_preserved)).collect(),
         }),
     }
 }

@@ -42,7 +42,8 @@ impl Peer {
             self.close(now, index, Some(Notification::new(wire::CEASE, subcode)), reason, out);
             return;
         }
-        let open = negotiation::open(&self.config, self.offer, self.restarting).encode();
+        let open =
+            negotiation::open(&self.config, self.offer, self.restarting, self.forwarding_preserved).encode();
         connection.control.push_back(open);
         if direction == Direction::Accepted {
             // A neighbour that dials anew has lost the connection it dialled before.
@@ -426,7 +427,10 @@ impl Peer {
         if end_of_rib {
             update::end_of_rib(family, buf);
             connection.end_of_rib[family as usize] = false;
-            self.restarting &= connection.end_of_rib.contains(&true);
+            let incomplete = connection.end_of_rib.contains(&true);
+            self.restarting &= incomplete;
+            // What the neighbour holds from now on is this process's, whose data path goes on between sessions.
+            self.forwarding_preserved |= !incomplete;
             self.counters.updates_sent += 1;
             self.counters.end_of_ribs_sent += 1;
             return true;

@@ -8,7 +8,7 @@ use rustbgpd_wire as codec;
 
 use super::harness::{Bench, attributes, config, parts, their_open};
 use crate::wire::{self, Open};
-use crate::{DownReason, Event, Input, PeerConfig, State};
+use crate::{DownReason, Event, GracefulRestart, Input, PeerConfig, State};
 
 fn open_sent() -> (Bench, crate::ConnectionId) {
     let mut bench = Bench::ready(config());
@@ -203,6 +203,39 @@ fn our_open_says_what_is_configured() {
 }
 
 #[test]
+fn routes_of_an_earlier_boot_are_not_vouched_for_but_those_of_an_earlier_session_are() {
+    let forwarding = |bench: &mut Bench, id| {
+        let sent = bench.sent(id);
+        let Some(codec::Message::Open(open)) = sent.first() else { panic!("{sent:?}") };
+        open.capabilities.iter().any(|capability| match capability {
+            codec::Capability::GracefulRestart { families, .. } => {
+                families.iter().all(|f| f.forwarding_preserved)
+            }
+            _ => false,
+        })
+    };
+    let restart = GracefulRestart { restart_time: Duration::from_secs(120), forwarding_preserved: false };
+    let mut bench = Bench::ready(PeerConfig { graceful_restart: Some(restart), ..config() });
+    for (established, expected) in [(false, false), (true, false), (false, true)] {
+        let id = bench.dialled();
+        bench.open(id);
+        assert_eq!(forwarding(&mut bench, id), expected);
+        lose(&mut bench, id, established);
+    }
+}
+
+/// Ends a connection, after a whole session where `established`.
+fn lose(bench: &mut Bench, id: crate::ConnectionId, established: bool) {
+    if established {
+        bench.receive(id, &their_open().encode());
+        bench.receive(id, &wire::keepalive());
+        bench.sent(id);
+    }
+    bench.input(Input::Closed { id });
+    bench.pass(Duration::from_secs(2));
+}
+
+#[test]
 fn the_restart_bit_stays_until_one_session_got_its_end_of_ribs() {
     let restarting = |bench: &mut Bench, id| {
         let sent = bench.sent(id);
@@ -216,13 +249,7 @@ fn the_restart_bit_stays_until_one_session_got_its_end_of_ribs() {
         let id = bench.dialled();
         bench.open(id);
         assert_eq!(restarting(&mut bench, id), expected);
-        if established {
-            bench.receive(id, &their_open().encode());
-            bench.receive(id, &wire::keepalive());
-            bench.sent(id);
-        }
-        bench.input(Input::Closed { id });
-        bench.pass(Duration::from_secs(2));
+        lose(&mut bench, id, established);
     }
 }
 

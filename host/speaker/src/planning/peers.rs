@@ -19,7 +19,9 @@ pub(super) fn bgp_config(
         .peers()
         .values()
         .filter(|peer| peer.node_selector.matches(&node.labels))
-        .filter_map(|peer| Some((peer.name.clone(), peer_config(peer, peer.local_asn.or(settings.asn)?))))
+        .filter_map(|peer| {
+            Some((peer.name.clone(), peer_config(peer, peer.local_asn.or(settings.asn)?, restarted)))
+        })
         .collect();
     let listen = peers
         .values()
@@ -34,7 +36,7 @@ pub(super) fn bgp_config(
     }
 }
 
-fn peer_config(peer: &BgpPeer, local_asn: u32) -> PeerConfig {
+fn peer_config(peer: &BgpPeer, local_asn: u32, restarted: bool) -> PeerConfig {
     PeerConfig {
         name: peer.name.clone(),
         peer_address: peer.address,
@@ -50,11 +52,10 @@ fn peer_config(peer: &BgpPeer, local_asn: u32) -> PeerConfig {
         connect_retry: peer.connect_retry_time,
         ebgp_multihop: peer.ebgp_multihop,
         families: peer.families.clone(),
-        // The data path is the kernel's and outlives the process within one boot, which the restart mark has checked;
-        // before the first announcement there is nothing to preserve.
+        // The restart mark stands only within one boot, whose kernel kept forwarding.
         graceful_restart: peer
             .graceful_restart
-            .map(|restart_time| GracefulRestart { restart_time, forwarding_preserved: true }),
+            .map(|restart_time| GracefulRestart { restart_time, forwarding_preserved: restarted }),
         shutdown_text: peer.shutdown_text.clone(),
     }
 }
