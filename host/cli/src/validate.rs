@@ -80,7 +80,7 @@ pub fn validate(folder: &Path, namespace: &str) -> std::io::Result<Findings> {
     let plan = ledger.plan(&world, &Touched::everything(), Mode::Allocate, &mut BuiltIn);
     problems.extend(plan.problems);
     for outcome in ledger.outcomes().values() {
-        problems.extend(outcome.waiting.iter().chain(&outcome.warnings).cloned());
+        problems.extend(outcome.waiting.as_deref().into_iter().chain(&outcome.warnings).cloned());
     }
     for policy in world.policies().values() {
         problems.extend(of_policy(policy, world.modules().get(&policy.config_map).map(|source| &**source)));

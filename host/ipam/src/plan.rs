@@ -64,8 +64,8 @@ pub struct LedgerPlan {
 pub struct Allocation {
     /// What it holds once the changes are made, its primary family first.
     pub addresses: Vec<IpAddr>,
-    /// Why it has not all that it must have.
-    pub waiting: Option<Problem>,
+    /// Why it has not all that it must have. Boxed, as few wait and every Service has its place.
+    pub waiting: Option<Box<Problem>>,
     /// What is wrong with addresses that it holds and keeps: no pool covers them any more, or a node has one of them.
     pub warnings: Vec<Problem>,
     /// How it came to hold, or not to hold, in the order in which it was found out; for `bellhop explain`.

@@ -415,7 +415,7 @@ impl Planning {
         self.journal.all(Finder::Pools, &plan.problems);
         for (service, allocation) in &plan.outcomes {
             let problems: Vec<Problem> =
-                allocation.waiting.iter().chain(&allocation.warnings).cloned().collect();
+                allocation.waiting.as_deref().into_iter().chain(&allocation.warnings).cloned().collect();
             self.journal.object(Finder::Allocation, &ObjectRef::namespaced("Service", service), &problems);
         }
         for service in &plan.gone {

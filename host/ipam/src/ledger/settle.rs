@@ -82,7 +82,7 @@ impl Round<'_> {
         // Kept for as long as the Service lives.
         decided.shrink_to_fit();
         addresses.shrink_to_fit();
-        Some(Allocation { addresses, waiting: progress.waiting, warnings, decided })
+        Some(Allocation { addresses, waiting: progress.waiting.map(Box::new), warnings, decided })
     }
 
     /// Addresses that the Service of this key holds, in this plan.

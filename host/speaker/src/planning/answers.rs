@@ -89,7 +89,7 @@ impl Planning {
 
     fn allocated(&self, service: &Service) -> Condition {
         let outcome = self.ledger.outcomes().get(&service.key);
-        if let Some(problem) = outcome.and_then(|outcome| outcome.waiting.as_ref()) {
+        if let Some(problem) = outcome.and_then(|outcome| outcome.waiting.as_deref()) {
             return Condition { status: false, reason: problem.reason.clone(), message: problem.told() };
         }
         let holds = self.world.claims_of(&service.uid).next().is_some();
@@ -138,7 +138,7 @@ impl Planning {
     fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.world.problems().values().flatten().cloned().collect();
         problems.extend(self.ledger_problems.iter().cloned());
-        problems.extend(self.ledger.outcomes().values().filter_map(|outcome| outcome.waiting.clone()));
+        problems.extend(self.ledger.outcomes().values().filter_map(|outcome| outcome.waiting.as_deref().cloned()));
         problems.extend(self.ledger.outcomes().values().flat_map(|outcome| outcome.warnings.clone()));
         problems.extend(self.write_problems.values().cloned());
         problems.extend(self.peer_problems.iter().cloned());
