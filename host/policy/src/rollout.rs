@@ -390,7 +390,10 @@ impl Rollout {
     /// Reason and message of what is wrong, and what is in force meanwhile.
     fn trouble(&self) -> (&'static str, String) {
         let (reason, message) = match &self.candidate {
-            Candidate::Rejected(failure) => (failure.reason, failure.message.clone()),
+            Candidate::Rejected(failure) => {
+                let stage = Step::Passed(failure.stage).name();
+                (failure.reason, format!("refused at stage {stage}: {}", failure.message))
+            }
             Candidate::Retrying { failure, .. } => {
                 (failure.reason, format!("{}; it is tried again", failure.message))
             }

@@ -22,7 +22,7 @@ fn addresses(process: &Process, count: usize) -> Vec<(Value, Value)> {
 #[test]
 fn a_process_that_was_killed_finds_every_address_again() {
     let site = Site::good();
-    let process = site.start().ready();
+    let process = site.start().serving();
     for name in ["zebra", "yak", "ant"] {
         // One after the other, so that the order of allocation is not the order of names.
         site.manifests.write(&format!("{name}.yaml"), service(name, "ipFamilyPolicy: RequireDualStack", ""));
@@ -59,7 +59,7 @@ fn without_allocate_only_requested_addresses_are_served_and_the_others_are_told(
 #[test]
 fn a_second_process_stands_by_and_takes_over_when_the_first_is_killed() {
     let site = Site::good();
-    let first = site.start().ready();
+    let first = site.start().serving();
     let held = addresses(&first, 1);
     let second = site.start_with("second", &["--allocate"]).ready();
     assert_eq!(second.status()["allocation"], "Standby");
@@ -82,7 +82,7 @@ fn an_edit_of_a_manifest_is_in_force_within_200_ms() {
     /// The rule is 200 ms; a machine that also compiles may need a few times that for the process to run at all.
     const GENEROUS: u128 = 2_000;
     let site = Site::good();
-    let process = site.start().ready();
+    let process = site.start().serving();
     let mut took = Vec::new();
     for round in 1..=9 {
         let since = Instant::now();

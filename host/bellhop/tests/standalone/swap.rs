@@ -25,6 +25,8 @@ fn a_new_version_changes_attributes_and_no_route_is_absent_for_a_moment() {
 
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // The watcher ends also where an assertion below fails.
+        let stopped = Stop(&stop);
         let watch = scope.spawn(|| {
             let mut looks = 0_u32;
             while !stop.load(Ordering::Relaxed) {
@@ -38,12 +40,21 @@ fn a_new_version_changes_attributes_and_no_route_is_absent_for_a_moment() {
         site.manifests.write("policy.json", one.policy("attributes", "Route", config("64500:2")));
         eventually("the second version decides", || carry("64500:2"));
         site.manifests.write("two.json", two.object());
-        let rules = json!({"config": {"rules": [{"name": "all", "set": {"communities": ["64500:3"]}}]}});
+        let rules = json!({"config": {"rules": [{"name": "all", "when": {}, "set": {"communities": ["64500:3"]}}]}});
         site.manifests.write("policy.json", two.policy("attributes", "Route", rules));
         eventually("the third version decides", || carry("64500:3"));
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         let looks = watch.join().expect("no route was absent");
         assert!(looks > 10, "looked only {looks} times");
     });
     assert_eq!(process.policy("attributes")["step"], "Active");
+}
+
+/// Ends the watcher when it goes out of scope.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

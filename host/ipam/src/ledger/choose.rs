@@ -159,7 +159,7 @@ impl Round<'_> {
             }
             AddressDecision::Reject(reason) => {
                 let by = decider
-                    .map_or("the address policy".into(), |decider| format!("policy {}", decider.policy));
+                    .map_or("the address policy".into(), |decider| format!("DecisionPolicy/{}", decider.policy));
                 let message = format!("gets no address, {by} rejects it: {reason}");
                 Err(problem(service, "RejectedByPolicy", "", "", message))
             }
@@ -300,7 +300,7 @@ impl Round<'_> {
                 }
             }
         }
-        let by = decider.map_or("the address policy".into(), |decider| format!("policy {}", decider.policy));
+        let by = decider.map_or("the address policy".into(), |decider| format!("DecisionPolicy/{}", decider.policy));
         let message = match reasons.as_slice() {
             [] => format!("gets no address: {by} answered with an empty list of alternatives"),
             reasons => {

@@ -7,8 +7,8 @@ use std::time::Instant;
 use bellhop_core::decision::{ConsultOutcome, Consulted};
 use bellhop_core::objects::{DecisionPolicy, FailurePolicy, Initial};
 
-use super::{Failure, LogEntry};
 use super::version::{Answered, Entry, HookKind, Identity, Place, Tally, Unit, Version};
+use super::{Failure, LogEntry};
 use crate::cache::Generations;
 use crate::counters::Counters;
 use crate::guest::Guest;

@@ -278,14 +278,17 @@ impl Planning {
 #[derive(Default)]
 struct Failing {
     decisions: usize,
-    /// What the first of them is about, and why it failed.
+    /// What the first of them is about.
     first: String,
+    /// Why it failed.
+    why: String,
 }
 
 impl Failing {
     fn add(&mut self, consulted: &Consulted, of: &dyn Fn() -> String) {
         if self.decisions == 0 {
-            self.first = format!("{}: {}", of(), consulted.note.as_deref().unwrap_or("no reason is known"));
+            self.first = of();
+            self.why = consulted.note.as_deref().unwrap_or("no reason is known").to_owned();
         }
         self.decisions += 1;
     }
@@ -293,11 +296,13 @@ impl Failing {
 
 impl fmt::Display for Failing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "fails, for {}", self.first)?;
+        write!(f, "calls fail, for {}", self.first)?;
         match self.decisions {
-            1 => Ok(()),
-            more => write!(f, " (and {} decisions more)", more - 1),
+            1 => {}
+            2 => f.write_str(" and 1 decision more")?,
+            count => write!(f, " and {} decisions more", count - 1)?,
         }
+        write!(f, ": {}", self.why)
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn all() -> Vec<Case> {
 
 fn prove(case: &Case) {
     let site = Site::good();
-    let process = site.start().ready();
+    let process = site.start().serving();
     case.prove(&site, &process);
 }
 
@@ -221,7 +221,7 @@ fn of_an_object_in_two_files_the_first_counts_and_both_files_are_named() {
 #[test]
 fn the_last_good_version_of_an_edited_object_stays_in_force() {
     let site = Site::good();
-    let process = site.start().ready();
+    let process = site.start().serving();
     let good = site.manifests.read("pool.yaml");
     let bad = good.replace("203.0.113.10-203.0.113.99", "203.0.113.99-203.0.113.10");
     let case = Case {
@@ -253,7 +253,7 @@ fn the_last_good_version_of_an_edited_object_stays_in_force() {
 #[test]
 fn a_broken_document_spoils_no_other_one_in_its_file() {
     let site = Site::good();
-    let process = site.start().ready();
+    let process = site.start().serving();
     let text = format!("kind: [\n---\n{}", service("beside", "", ""));
     site.manifests.write("mixed.yaml", text);
     eventually("the Service beside a broken document has its address", || {
@@ -266,7 +266,7 @@ fn a_broken_document_spoils_no_other_one_in_its_file() {
 #[test]
 fn a_folder_that_is_suddenly_empty_changes_nothing_and_says_so() {
     let site = Site::good();
-    let process = site.start().ready();
+    let process = site.start().serving();
     let routes = process.routes();
     let aside = site.dir.path().join("aside");
     std::fs::rename(site.manifests.path(), &aside).unwrap();
@@ -293,7 +293,7 @@ fn a_folder_that_is_suddenly_empty_changes_nothing_and_says_so() {
 fn a_folder_that_cannot_be_read_changes_nothing_and_says_so() {
     let site = Site::good();
     // Root may read everything, so a file takes the place of the folder.
-    let process = site.start().ready();
+    let process = site.start().serving();
     let routes = process.routes();
     let aside = site.dir.path().join("aside");
     std::fs::rename(site.manifests.path(), &aside).unwrap();

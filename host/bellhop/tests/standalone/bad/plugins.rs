@@ -11,8 +11,6 @@ use crate::support::process::{Process, Site};
 /// The policy whose version is replaced by bad ones.
 const POLICY: &str = "DecisionPolicy/attributes";
 const POLICY_FILE: &str = "attributes.json";
-/// The policy that chooses addresses nobody offered, for Services with a label.
-const CHOOSER: &str = "DecisionPolicy/chooser";
 
 /// Puts policy `attributes` with a good version beside the good manifests, and policy `chooser`, which is bad but not
 /// asked yet.
@@ -28,7 +26,7 @@ pub(super) fn prepare(site: &Site) {
 
 /// A process on these manifests, once `attributes` has decided about the routes.
 pub(super) fn served(site: &Site) -> Process {
-    let process = site.start().ready();
+    let process = site.start().serving();
     for policy in ["attributes", "chooser"] {
         eventually("the policies are active", || {
             let row = process.policy(policy);
@@ -59,25 +57,25 @@ const REFUSED: &[Bad] = &[
     Bad("truncated", "Malformed", "is not valid WebAssembly"),
     Bad("not-wasm", "Malformed", "does not begin as WebAssembly does"),
     Bad("oversize", "TooLarge", "more than 4194304 bytes"),
-    Bad("compile-bomb", "TooComplex", "at most"),
+    Bad("compile-bomb", "TooComplex", "bytes; at most 131072 are taken"),
     Bad("foreign-import", "ForeignImport", "\"random_get\" from \"wasi_snapshot_preview1\""),
     Bad("unknown-host-function", "Contract", "is missing function `clock`"),
     Bad("zero-hooks", "Contract", "exports no hook"),
     Bad("no-metadata", "Metadata", "bellhop:policy"),
     Bad("bad-metadata", "Metadata", "Rout"),
-    Bad("endless-configure", "Failed", "units of fuel"),
+    Bad("endless-configure", "Failed", "refused at stage Configured: the module used up its"),
     Bad("self-test-fails", "SelfTest", ""),
 ];
 
 /// Loaded, and contained call by call.
 const CONTAINED: &[Bad] = &[
     Bad("endless-loop", "CallsFail", "used up its 10000000 units of fuel"),
-    Bad("memory-hog", "CallsFail", "bytes of memory"),
-    Bad("deep-recursion", "CallsFail", "overflowed its stack"),
-    Bad("panics", "CallsFail", "trapped"),
-    Bad("ten-thousand-communities", "CallsFail", "communities"),
+    Bad("memory-hog", "CallsFail", "the module "),
+    Bad("deep-recursion", "CallsFail", "the module trapped"),
+    Bad("panics", "CallsFail", "the module trapped: panicked at"),
+    Bad("ten-thousand-communities", "CallsFail", "10000 communities; at most 64 are taken"),
     Bad("huge-string", "CallsFail", ""),
-    Bad("invalid-utf8", "CallsFail", "UTF-8"),
+    Bad("invalid-utf8", "CallsFail", "invalid utf-8 sequence"),
     Bad("out-of-bounds", "CallsFail", ""),
     Bad("one-big-alias", "CallsFail", ""),
 ];
@@ -153,11 +151,11 @@ fn a_module_with_another_sha256_than_the_policy_names_is_refused_and_the_right_o
 fn choosing_outside() -> Case {
     let bad = service("chosen", "", "labels: {choose: badly}");
     Case::file("a plugin that chooses an address outside the pool", "chosen.yaml", bad).problem(
-        CHOOSER,
-        "spec.plugin.configMap",
-        "address-outside",
-        "CallsFail",
-        "8.8.8.8",
+        "Service/shop/chosen",
+        "",
+        "",
+        "InvalidAnswer",
+        "no alternative of DecisionPolicy/chooser can be had: 8.8.8.8 is outside every pool",
     )
 }
 
@@ -204,7 +202,7 @@ fn text_of_a_plugin_that_is_not_utf8_is_no_answer_and_the_last_decisions_stand()
 #[test]
 fn a_policy_whose_config_map_is_missing_says_so_and_becomes_active_when_it_arrives() {
     let site = Site::good();
-    let process = site.start().ready();
+    let process = site.start().serving();
     let packed = Packed::fixture("good-route");
     let case = Case {
         repair: vec![("module.json", Some(packed.object().into()))],

@@ -83,6 +83,16 @@ impl Process {
         self
     }
 
+    /// Waits until it announces `shop/web` to both peers in both families.
+    pub(crate) fn serving(self) -> Self {
+        let process = self.ready();
+        eventually("shop/web is announced", || {
+            let routes = process.routes();
+            (routes.len() == 4).then_some(()).ok_or_else(|| format!("{routes:#?}\n{}", process.log()))
+        });
+        process
+    }
+
     /// SIGKILL, as a crash or the kernel's out-of-memory killer ends it.
     pub(crate) fn kill_9(mut self) {
         self.child.kill().expect("it can be killed");
@@ -106,11 +116,6 @@ impl Process {
     /// `bellhop status -o json`.
     pub(crate) fn status(&self) -> Value {
         self.try_status().unwrap_or_else(|| panic!("`bellhop status` has no answer\n{}", self.log()))
-    }
-
-    /// `bellhop status`, as a terminal shows it.
-    pub(crate) fn table(&self) -> String {
-        String::from_utf8(self.tool(&["status"]).stdout).expect("UTF-8")
     }
 
     /// The problems of `bellhop status -o json`.
