@@ -177,10 +177,11 @@ fn ask_again_and_again(load: &Load, url: Url, stop: &AtomicBool) -> Tally {
     tally
 }
 
-/// True for an established connection that the other side does not know (any more).
+/// True for an established connection that the other side does not know (any more). That may come to light while
+/// connecting still: the kernel says `ECONNREFUSED` for a reset in answer to the SYN, and `ECONNRESET` only once one node
+/// has accepted and another one has got what followed (Linux, `tcp_reset`).
 fn is_moved(error: &http::RequestError) -> bool {
-    let reset = matches!(error.source.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
-    error.stage == Stage::Answer && reset
+    matches!(error.source.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 fn now_us() -> u64 {
@@ -287,7 +288,7 @@ mod tests {
     #[test]
     fn only_the_reset_of_an_established_connection_counts_as_moved() {
         assert!(is_moved(&error(Stage::Answer, io::ErrorKind::ConnectionReset)));
-        assert!(!is_moved(&error(Stage::Connect, io::ErrorKind::ConnectionReset)));
+        assert!(is_moved(&error(Stage::Connect, io::ErrorKind::ConnectionReset)));
         assert!(!is_moved(&error(Stage::Connect, io::ErrorKind::ConnectionRefused)));
         assert!(!is_moved(&error(Stage::Answer, io::ErrorKind::TimedOut)));
     }

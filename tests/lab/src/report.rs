@@ -76,13 +76,33 @@ pub struct Policy {
 /// Something wrong with an object.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct Problem {
+    /// Which object.
+    pub object: Object,
     /// Which field.
     pub field: String,
+    /// Machine-readable reason.
+    pub reason: String,
     /// What is wrong, and what would be right.
     pub message: String,
 }
 
+/// An object of the manifests.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Object {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
 impl Status {
+    /// What is wrong with the policy of this name, if anything is.
+    pub fn problem_of_policy(&self, name: &str) -> Option<&Problem> {
+        self.problems
+            .iter()
+            .find(|problem| problem.object.kind == "DecisionPolicy" && problem.object.name == name)
+    }
+
     /// The policy of this name.
     pub fn policy(&self, name: &str) -> Option<&Policy> {
         self.policies.iter().find(|policy| policy.name == name)

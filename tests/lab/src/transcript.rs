@@ -43,6 +43,9 @@ impl fmt::Debug for Transcript {
     }
 }
 
+/// Width of a quoted sentence, so that it fits a terminal of 100 columns with its indentation.
+const QUOTE_WIDTH: usize = 90;
+
 /// Colours of the verdicts, as ANSI sequences.
 const GREEN: &str = "\x1b[32m";
 const RED: &str = "\x1b[31m";
@@ -96,6 +99,25 @@ impl Transcript {
             let line = self.paint(DIM, &format!("       | {line}"));
             self.line(&line);
         }
+    }
+
+    /// The same for a long sentence, broken between words.
+    pub fn tell(&mut self, sentence: &str) {
+        let mut text = String::new();
+        let mut column = 0;
+        for word in sentence.split_whitespace() {
+            let length = word.chars().count();
+            if column > 0 && column + 1 + length > QUOTE_WIDTH {
+                text.push('\n');
+                column = 0;
+            } else if column > 0 {
+                text.push(' ');
+                column += 1;
+            }
+            text.push_str(word);
+            column += length;
+        }
+        self.quote(&text);
     }
 
     /// Records that a check held.

@@ -5,16 +5,20 @@ use anyhow::{Context, Result};
 use super::plugins::{Packed, ROUTE_POLICY};
 use super::{DEADLINE, Demo};
 use crate::plan::Node;
-use crate::report::Policy;
+use crate::report::Problem;
 
-/// One attack, and what `bellhop status` is to say of it.
+/// One attack, and what is to be told of it.
 struct Attack {
     /// Of the transcript.
     title: &'static str,
     /// The module, in the folder of guests; `None` for the good one under a wrong sha256.
     guest: Option<&'static str>,
-    /// What to see at the policy.
-    refused: fn(&Policy) -> bool,
+    /// How far the version comes: step and stage in `bellhop status`.
+    ends: (&'static str, Option<&'static str>),
+    /// Reason of the problem in `bellhop status`.
+    reason: &'static str,
+    /// What a line of the log holds beside the policy's name.
+    log: &'static [&'static str],
     /// In words.
     expected: &'static str,
 }
@@ -23,20 +27,26 @@ const ATTACKS: [Attack; 3] = [
     Attack {
         title: "a module that loops for ever",
         guest: Some("endless-loop"),
-        refused: |policy| policy.failures > 0,
+        ends: ("Active", None),
+        reason: "CallsFail",
+        log: &["calls fail", "fuel"],
         expected: "its calls fail, and why",
     },
     Attack {
         title: "a module with another sha256 than the policy names",
         guest: None,
-        refused: |policy| policy.step == "Rejected" && policy.stage.as_deref() == Some("Verified"),
-        expected: "Rejected at stage Verified, and why",
+        ends: ("Rejected", Some("Verified")),
+        reason: "DigestMismatch",
+        log: &["Rejected", "Verified", "DigestMismatch"],
+        expected: "rejected at stage Verified, and why",
     },
     Attack {
         title: "a module that imports what the contract does not have",
         guest: Some("foreign-import"),
-        refused: |policy| policy.step == "Rejected" && policy.stage.as_deref() == Some("Checked"),
-        expected: "Rejected at stage Checked, and why",
+        ends: ("Rejected", Some("Checked")),
+        reason: "ForeignImport",
+        log: &["Rejected", "Checked", "ForeignImport"],
+        expected: "rejected at stage Checked, and why",
     },
 ];
 
@@ -51,16 +61,10 @@ impl Demo {
         for attack in &ATTACKS {
             self.transcript.act(format_args!("DecisionPolicy {ROUTE_POLICY}: {}", attack.title));
             let packed = self.attack(attack)?;
-            let policy = self.wait_until_told(attack)?;
-            let why = policy.message.as_deref().or(policy.reason.as_deref()).unwrap_or_default().to_owned();
-            self.transcript.that("bellhop status says why", !why.is_empty(), format_args!("{policy:?}"))?;
-            self.transcript.quote(&format!(
-                "{} {}{}: {why}",
-                policy.name,
-                policy.step,
-                policy.stage.as_ref().map(|stage| format!(" at {stage}")).unwrap_or_default()
-            ));
-            self.log_tells(&policy)?;
+            let problem = self.wait_until_told(attack)?;
+            self.transcript
+                .tell(&format!("DecisionPolicy/{ROUTE_POLICY}: {}: {}", problem.reason, problem.message));
+            self.log_tells(attack)?;
             let after = self.tables()?;
             self.transcript.equal("the routes at both routers are unchanged", &before, &after)?;
             self.restore_route_policy(&packed)?;
@@ -80,40 +84,44 @@ impl Demo {
             Some(_) => packed.sha256.clone(),
             None => "0123456789abcdef".repeat(4),
         };
-        self.point_route_policy_at(&packed, &sha256)?;
+        self.point_route_policy_at(&packed, &sha256, attack.guest.is_none())?;
         Ok(packed)
     }
 
     /// Waits until every node's process tells of the attack, and returns what the first tells.
-    fn wait_until_told(&mut self, attack: &Attack) -> Result<Policy> {
+    fn wait_until_told(&mut self, attack: &Attack) -> Result<Problem> {
         let bellhop = &self.bellhop;
         let what = format!("bellhop status on every node: {}", attack.expected);
-        let policy = self.transcript.wait(&what, DEADLINE, || {
+        let problem = self.transcript.wait(&what, DEADLINE, || {
             let mut told = Vec::new();
             for node in Node::ALL {
                 let status = bellhop.status(node).map_err(|error| format!("{error:#}"))?;
-                let policy = status.policy(ROUTE_POLICY).cloned().ok_or("the policy is missing")?;
-                if !(attack.refused)(&policy) {
-                    return Err(format!("{}: {policy:?}", node.name()));
+                let policy = status.policy(ROUTE_POLICY).ok_or("the policy is missing")?;
+                let problem = status.problem_of_policy(ROUTE_POLICY);
+                let expected = (policy.step.as_str(), policy.stage.as_deref()) == attack.ends
+                    && problem.is_some_and(|problem| problem.reason == attack.reason);
+                if !expected {
+                    return Err(format!("{}: {policy:?}, {problem:?}", node.name()));
                 }
-                told.push(policy);
+                told.extend(problem.cloned());
             }
             told.into_iter().next().ok_or_else(|| "no node".to_owned())
         })?;
-        Ok(policy)
+        Ok(problem)
     }
 
-    /// The log names the policy, the stage where there is one, and is not silent about the reason.
-    fn log_tells(&mut self, policy: &Policy) -> Result<()> {
-        let log = self.bellhop.log_text(Node::ALL[0])?;
-        let words: Vec<&str> =
-            [Some(policy.name.as_str()), policy.stage.as_deref(), policy.reason.as_deref()]
-                .into_iter()
-                .flatten()
-                .collect();
-        let told = log.lines().any(|line| words.iter().all(|word| line.contains(word)));
-        let what = format!("a line of the log names {}", words.join(", "));
-        self.transcript.that(&what, told, self.bellhop.log_tail(Node::ALL[0], 5))?;
+    /// One line of every node's log says which policy, at which stage and why.
+    fn log_tells(&mut self, attack: &Attack) -> Result<()> {
+        let words = [&[ROUTE_POLICY], attack.log].concat();
+        let what = format!("a line of every node's log names {}", words.join(", "));
+        for node in Node::ALL {
+            let log = self.bellhop.log_text(node)?;
+            if !log.lines().any(|line| words.iter().all(|word| line.contains(word))) {
+                let seen = self.bellhop.log_tail(node, 5);
+                return Err(self.transcript.failed(what, "", seen).into());
+            }
+        }
+        self.transcript.ok(what);
         Ok(())
     }
 

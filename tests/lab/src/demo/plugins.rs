@@ -133,11 +133,19 @@ impl Demo {
         Ok(())
     }
 
-    /// Writes the ConfigMap, and points the `route` policy at it without a change of its settings.
-    pub(super) fn point_route_policy_at(&self, packed: &Packed, sha256: &str) -> Result<()> {
+    /// Writes the ConfigMap, and points the `route` policy at it: without settings where the module is not the one that they
+    /// are for.
+    pub(super) fn point_route_policy_at(
+        &self,
+        packed: &Packed,
+        sha256: &str,
+        with_settings: bool,
+    ) -> Result<()> {
         self.manifests.write(&packed.file(), &packed.yaml)?;
         let policy = with_value(&self.good_route_policy, "configMap", &packed.config_map);
-        self.manifests.write(&policy_file(ROUTE_POLICY), &with_value(&policy, "sha256", sha256))
+        let policy = with_value(&policy, "sha256", sha256);
+        let policy = if with_settings { policy } else { without_block(&policy, "config") };
+        self.manifests.write(&policy_file(ROUTE_POLICY), &policy)
     }
 
     /// Puts the `route` policy back that was in force before an attack, and removes the attacker's ConfigMap.
@@ -163,6 +171,19 @@ fn with_value(yaml: &str, key: &str, value: &str) -> String {
         if is_it { format!("{indentation}{key}: \"{value}\"\n") } else { format!("{line}\n") }
     });
     lines.collect()
+}
+
+/// The document without the key `KEY:` of its `spec` and the lines below it that stand deeper.
+fn without_block(yaml: &str, key: &str) -> String {
+    let depth = |line: &str| line.len() - line.trim_start().len();
+    let start = format!("  {key}:");
+    let mut inside = false;
+    let kept = yaml.lines().filter(|line| {
+        inside = line.strip_prefix(&start).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+            || (inside && depth(line) > 2);
+        !inside
+    });
+    kept.map(|line| format!("{line}\n")).collect()
 }
 
 /// RFC 4648 §4, with padding.
@@ -220,5 +241,9 @@ mod tests {
             "spec:\n  plugin:\n    configMap: \"new-2\"\n    sha256: \"11\"\n  config:\n    sha256sum: x\n"
         );
         assert_eq!(value_of(&pointed, "configMap"), Some("new-2"));
+        assert_eq!(
+            without_block(&format!("{policy}  hook: Route\n"), "config"),
+            "spec:\n  plugin:\n    configMap: old-1\n    sha256: 00aa\n  hook: Route\n"
+        );
     }
 }
