@@ -2,13 +2,17 @@
 //!
 //! | module | rule |
 //! |---|---|
+//! | [`links`] | links of the documentation lead somewhere |
 //! | [`manifests`] | host crates are private, described, and inherit the workspace's lints |
+//! | [`reasons`] | every reason is explained to operators |
 //! | [`unsafety`] | unsafe code only where it is named, each block with its reason |
 //! | [`words`] | nothing half done is called done |
 //!
 //! Each check is a function from text to sentences, so that its tests break the rule on a fixture.
 
+pub(crate) mod links;
 pub(crate) mod manifests;
+pub(crate) mod reasons;
 pub(crate) mod unsafety;
 pub(crate) mod words;
 
@@ -35,6 +39,17 @@ pub(crate) fn broken(metadata: &Metadata) -> Result<Vec<String>> {
     }
     for file in sources(root, &["rs", "toml", "md", "yaml", "yml", "sh", "wit"])? {
         broken.extend(words::broken(&place(&file, root), &read(&file)?));
+    }
+    let tree = |path: &Path| match root.join(path) {
+        folder if folder.is_dir() => Some(String::new()),
+        file => std::fs::read_to_string(file).ok(),
+    };
+    for file in sources(root, &["md"])? {
+        broken.extend(links::broken(&place(&file, root), &read(&file)?, &tree));
+    }
+    let page = read(&root.join(reasons::PAGE))?;
+    for (file, after) in reasons::SOURCES {
+        broken.extend(reasons::broken(file, &read(&root.join(file))?, after, &page));
     }
     Ok(broken)
 }
