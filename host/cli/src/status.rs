@@ -54,8 +54,12 @@ pub fn table(status: &Status, width: Option<usize>) -> String {
         "no DecisionPolicy: built-in decisions",
     );
     let problems: Vec<String> = status.problems.iter().map(ToString::to_string).collect();
-    let notes: Vec<String> =
-        status.services.iter().flat_map(service_notes).chain(status.peers.iter().filter_map(peer_note)).collect();
+    let notes: Vec<String> = status
+        .services
+        .iter()
+        .flat_map(service_notes)
+        .chain(status.peers.iter().filter_map(peer_note))
+        .collect();
     for (heading, lines) in [("PROBLEMS", problems), ("NOTES", notes)] {
         if !lines.is_empty() {
             text += &format!("\n{heading}\n");
@@ -165,7 +169,8 @@ mod tests {
 
     /// A node with something wrong everywhere.
     fn troubled() -> Status {
-        let long = "is held by Service/shop/web, which shares with none; to share it both must name one sharing key";
+        let long =
+            "is held by Service/shop/web, which shares with none; to share it both must name one sharing key";
         Status {
             node: "node-1".into(),
             version: "0.1.0".into(),
@@ -234,7 +239,10 @@ mod tests {
         let text = table(&troubled(), None);
         let problem = text.lines().find(|line| line.starts_with("AddressPool/second: spec.addresses[1]: "));
         assert!(problem.is_some_and(|line| line.ends_with("(OverlappingRange)")), "{text}");
-        assert!(text.contains("\nService/shop/late: no endpoint of the Service takes traffic (NoEndpoints)\n"), "{text}");
+        assert!(
+            text.contains("\nService/shop/late: no endpoint of the Service takes traffic (NoEndpoints)\n"),
+            "{text}"
+        );
         assert!(text.contains("\nBGPPeer/router-a: OpenConfirm; last error: connecting to "), "{text}");
     }
 }

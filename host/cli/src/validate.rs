@@ -51,7 +51,10 @@ pub(crate) fn run(arguments: &ValidateArguments) -> ExitCode {
     let findings = match validate(&arguments.folder, &arguments.namespace) {
         Ok(findings) => findings,
         Err(error) => {
-            return fail(WRONG_USAGE, &format!("cannot read the folder {}: {error}", arguments.folder.display()));
+            return fail(
+                WRONG_USAGE,
+                &format!("cannot read the folder {}: {error}", arguments.folder.display()),
+            );
         }
     };
     match output::print(arguments.output, &findings, &table(&findings)) {
@@ -114,9 +117,8 @@ fn of_policy(policy: &DecisionPolicy, config_map: Option<&ModuleSource>) -> Opti
         let object = ObjectRef::cluster("DecisionPolicy", policy.name.clone());
         Some(Problem::new(object, reason, field, value, message))
     };
-    let of_module = |reason: &str, message: String| {
-        problem(reason, "spec.plugin.configMap", &policy.config_map, message)
-    };
+    let of_module =
+        |reason: &str, message: String| problem(reason, "spec.plugin.configMap", &policy.config_map, message);
     let Some(source) = config_map else {
         return of_module("ConfigMapMissing", "there is no such ConfigMap in Bellhop's namespace".into());
     };
@@ -160,7 +162,8 @@ fn reason(error: &ModuleError) -> &'static str {
 /// For people: one line for each problem, then what there is.
 fn table(findings: &Findings) -> String {
     let mut text: String = findings.problems.iter().map(|problem| format!("{problem}\n")).collect();
-    let objects: Vec<String> = findings.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let objects: Vec<String> =
+        findings.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let objects = if objects.is_empty() { "no object".into() } else { objects.join(", ") };
     let verdict = match findings.problems.len() {
         0 => "nothing is wrong".to_owned(),

@@ -45,7 +45,9 @@ fn without_allocate_only_requested_addresses_are_served_and_the_others_are_told(
     let process = site.start_with("first", &[]).ready();
     eventually("the requested address is announced", || {
         let row = process.service("asks");
-        (row["announced"]["status"] == true).then_some(()).ok_or_else(|| format!("{row:#}\n{}", process.log()))
+        (row["announced"]["status"] == true)
+            .then_some(())
+            .ok_or_else(|| format!("{row:#}\n{}", process.log()))
     });
     assert_eq!(process.service("asks")["addresses"], serde_json::json!(["203.0.113.50"]));
     let row = process.service("web");
@@ -87,7 +89,10 @@ fn an_edit_of_a_manifest_is_in_force_within_200_ms() {
     for round in 1..=9 {
         let since = Instant::now();
         let pool = site.manifests.read("pool.yaml");
-        site.manifests.write("pool.yaml", pool.replace("metadata: {", &format!("metadata: {{labels: {{round: '{round}'}}, ")));
+        site.manifests.write(
+            "pool.yaml",
+            pool.replace("metadata: {", &format!("metadata: {{labels: {{round: '{round}'}}, ")),
+        );
         site.manifests.write("edit.yaml", service(&format!("edit-{round}"), "", ""));
         eventually("the edit is in force", || {
             let row = process.service(&format!("edit-{round}"));

@@ -40,7 +40,8 @@ fn a_new_version_changes_attributes_and_no_route_is_absent_for_a_moment() {
         site.manifests.write("policy.json", one.policy("attributes", "Route", config("64500:2")));
         eventually("the second version decides", || carry("64500:2"));
         site.manifests.write("two.json", two.object());
-        let rules = json!({"config": {"rules": [{"name": "all", "when": {}, "set": {"communities": ["64500:3"]}}]}});
+        let rules =
+            json!({"config": {"rules": [{"name": "all", "when": {}, "set": {"communities": ["64500:3"]}}]}});
         site.manifests.write("policy.json", two.policy("attributes", "Route", rules));
         eventually("the third version decides", || carry("64500:3"));
         drop(stopped);

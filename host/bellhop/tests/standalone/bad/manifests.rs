@@ -185,7 +185,8 @@ fn a_yaml_alias_bomb_is_refused_before_it_grows() {
 }
 
 fn file_of_100_mb() -> Case {
-    let line = b"# nothing but a comment, again and again and again and again and again and again and so on\n";
+    let line =
+        b"# nothing but a comment, again and again and again and again and again and again and so on\n";
     let bad = line.repeat((100 << 20) / line.len());
     let size = format!("{} bytes", bad.len());
     Case::file("a file of 100 MB", "huge.yaml", bad).problem(

@@ -35,7 +35,8 @@ pub(super) fn served(site: &Site) -> Process {
     }
     eventually("the policy's community is on the routes", || {
         let routes = process.routes();
-        let decided = routes.iter().all(|(_, _, attributes)| attributes["communities"] == json!(["65000:100"]));
+        let decided =
+            routes.iter().all(|(_, _, attributes)| attributes["communities"] == json!(["65000:100"]));
         (decided && routes.len() == 4).then_some(()).ok_or_else(|| format!("{routes:#?}\n{}", process.log()))
     });
     process
@@ -222,7 +223,10 @@ fn a_policy_whose_config_map_is_missing_says_so_and_becomes_active_when_it_arriv
     });
     assert_eq!(row["step"], "Pending");
     let message = row["message"].as_str().unwrap();
-    assert!(message.contains("spec.plugin.configMap: \"good-route\": there is no such ConfigMap"), "{message}");
+    assert!(
+        message.contains("spec.plugin.configMap: \"good-route\": there is no such ConfigMap"),
+        "{message}"
+    );
     assert_eq!(process.routes().len(), 4, "without it the built-in answer serves");
     case.repair(&site);
     eventually("the policy is active and nothing is wrong", || {

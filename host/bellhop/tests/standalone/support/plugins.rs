@@ -24,7 +24,9 @@ impl Packed {
                 let bytes = zstd::decode_all(payload.as_slice()).expect("the fixture inflates");
                 Self { config_map: name.into(), sha256: module::sha256(&bytes), payload }
             }
-            (None, None) => panic!("tests/guests/fixtures/{name}.wasm is not there: `make fixtures` makes it"),
+            (None, None) => {
+                panic!("tests/guests/fixtures/{name}.wasm is not there: `make fixtures` makes it")
+            }
         }
     }
 
