@@ -45,6 +45,7 @@ pub enum Tool {
         /// Show this peer only.
         #[arg(long)]
         peer: Option<String>,
+        /// Where to ask, and how to print.
         #[command(flatten)]
         asking: Asking,
     },
@@ -53,6 +54,7 @@ pub enum Tool {
         /// What to explain: service/NAMESPACE/NAME.
         #[arg(value_name = "service/NAMESPACE/NAME")]
         object: String,
+        /// Where to ask, and how to print.
         #[command(flatten)]
         asking: Asking,
     },
