@@ -41,12 +41,28 @@ impl<K: Ord, V> FlatMap<K, V> {
         self.place(key).ok().map(|place| &self.entries[place].1)
     }
 
+    /// The key as it is kept, and its value.
+    pub fn get_key_value<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
+        self.place(key).ok().map(|place| (&self.entries[place].0, &self.entries[place].1))
+    }
+
     /// The value of a key, to be changed.
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
     {
         self.place(key).ok().map(|place| &mut self.entries[place].1)
+    }
+
+    /// True where the key has a value.
+    pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.place(key).is_ok()
     }
 
     /// Sets the value of a key; returns the one before.

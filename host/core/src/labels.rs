@@ -1,10 +1,11 @@
 //! Labels and label selectors (Kubernetes `metav1.LabelSelector`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::flat::FlatMap;
+
 /// Labels or annotations of an object. Shared, because thousands of projections carry the same set.
-pub type Labels = Arc<BTreeMap<Arc<str>, Arc<str>>>;
+pub type Labels = Arc<FlatMap<Arc<str>, Arc<str>>>;
 
 /// A `metav1.LabelSelector`: all requirements must hold. The empty selector matches everything.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -37,7 +38,7 @@ pub enum Operator {
 
 impl Selector {
     /// True when every requirement holds for `labels`.
-    pub fn matches(&self, labels: &BTreeMap<Arc<str>, Arc<str>>) -> bool {
+    pub fn matches(&self, labels: &FlatMap<Arc<str>, Arc<str>>) -> bool {
         self.requirements.iter().all(|requirement| {
             let value = labels.get(&requirement.key);
             match &requirement.operator {

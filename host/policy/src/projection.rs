@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use bellhop_core::decision::{AddressRequest, NodeFacts, NodesRequest, PoolFacts, ServiceFacts};
+use bellhop_core::flat::FlatMap;
 use bellhop_core::labels::{Labels, Selector};
 use bellhop_core::objects::{BgpPeer, DecisionPolicy, Node, Readiness, Service};
 use bellhop_core::route::RouteAttributes;
@@ -136,7 +137,7 @@ fn collect_keys(
     }
 }
 
-fn pick(declared: &BTreeSet<String>, values: &BTreeMap<Arc<str>, Arc<str>>) -> Pairs {
+fn pick(declared: &BTreeSet<String>, values: &Labels) -> Pairs {
     declared
         .iter()
         .filter_map(|key| values.get_key_value(key.as_str()))
@@ -291,7 +292,7 @@ pub(crate) struct Seen<T> {
 #[derive(Debug)]
 struct KnownService {
     service: Weak<Service>,
-    namespace: Weak<BTreeMap<Arc<str>, Arc<str>>>,
+    namespace: Weak<FlatMap<Arc<str>, Arc<str>>>,
     seen: Seen<ServiceView>,
 }
 

@@ -1,7 +1,6 @@
 //! One `route` decision by the shipped policy `peer-attributes`: on a fresh instance, on a reused one, from the memo,
 //! and by the same logic without WebAssembly.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -276,7 +275,7 @@ fn native(
 
 /// The question as the planner asks it.
 fn core_request() -> RouteRequest {
-    let none = || Arc::new(BTreeMap::new());
+    let none = || labels::<&str, &str>([]);
     let service = Service {
         key: NamespacedName::new("shop", "web"),
         uid: "uid".into(),
