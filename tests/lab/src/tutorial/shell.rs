@@ -11,17 +11,10 @@ use anyhow::{Context, Result, bail};
 
 /// Starts the line that follows the output of a command: a control character (RS) that no output has.
 const END: char = '\u{1e}';
-/// Variables of a surrounding build that the reader's shell would not have.
-const FOREIGN: [&str; 8] = [
-    "CARGO",
-    "CARGO_MANIFEST_DIR",
-    "CARGO_MANIFEST_PATH",
-    "MAKEFLAGS",
-    "MAKELEVEL",
-    "MFLAGS",
-    "RUSTFLAGS",
-    "RUSTUP_TOOLCHAIN",
-];
+/// Variables of a surrounding build that the reader's shell would not have. RUSTUP_TOOLCHAIN stays: on some machines it is how
+/// the owner says which Rust there is.
+const FOREIGN: [&str; 7] =
+    ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "RUSTFLAGS"];
 
 /// A `bash` in a folder. It is ended with everything it started in its own process group when the value is dropped.
 #[derive(Debug)]
