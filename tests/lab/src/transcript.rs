@@ -43,8 +43,8 @@ impl fmt::Debug for Transcript {
     }
 }
 
-/// Width of a quoted sentence, so that it fits a terminal of 100 columns with its indentation.
-const QUOTE_WIDTH: usize = 90;
+/// Columns of the terminal for which lines are broken.
+const WIDTH: usize = 100;
 
 /// Colours of the verdicts, as ANSI sequences.
 const GREEN: &str = "\x1b[32m";
@@ -93,38 +93,24 @@ impl Transcript {
         self.line(&what);
     }
 
-    /// Text as it was printed by a tool, indented.
+    /// Text as it was printed by a tool, indented; what would not fit the terminal goes on in a line of its own.
     pub fn quote(&mut self, text: &str) {
         for line in text.trim_end().lines() {
-            let line = self.paint(DIM, &format!("       | {line}"));
-            self.line(&line);
-        }
-    }
-
-    /// The same for a long sentence, broken between words.
-    pub fn tell(&mut self, sentence: &str) {
-        let mut text = String::new();
-        let mut column = 0;
-        for word in sentence.split_whitespace() {
-            let length = word.chars().count();
-            if column > 0 && column + 1 + length > QUOTE_WIDTH {
-                text.push('\n');
-                column = 0;
-            } else if column > 0 {
-                text.push(' ');
-                column += 1;
+            let depth = line.len() - line.trim_start().len();
+            for (part, line) in wrapped(line, WIDTH - 9 - depth).into_iter().enumerate() {
+                let indent = if part == 0 { 0 } else { depth + 4 };
+                let line = self.paint(DIM, format!("       | {:indent$}{line}", "").trim_end());
+                self.line(&line);
             }
-            text.push_str(word);
-            column += length;
         }
-        self.quote(&text);
     }
 
     /// Records that a check held.
     pub fn ok(&mut self, what: impl Display) {
         self.checks += 1;
         let verdict = self.paint(GREEN, "ok");
-        self.line(&format!("  {verdict}   {what}"));
+        let lines = wrapped(&what.to_string(), WIDTH - 7);
+        self.line(&format!("  {verdict}   {}", lines.join("\n       ")));
     }
 
     /// Records that a check did not hold, and returns it as the error that ends the step.
@@ -212,6 +198,25 @@ impl Transcript {
     }
 }
 
+/// The text in lines of at most `width` columns, broken between words.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while rest.chars().count() > width {
+        let end = rest.char_indices().nth(width).map_or(rest.len(), |(at, _)| at);
+        let start = rest.len() - rest.trim_start().len();
+        // A word longer than the line stays whole.
+        let after_word = |at: usize| rest[at..].find(' ').map_or(rest.len(), |space| at + space);
+        let at = rest[..end].rfind(' ').filter(|at| *at > start).unwrap_or_else(|| after_word(end));
+        lines.push(rest[..at].trim_end().to_owned());
+        rest = rest[at..].trim_start();
+    }
+    if !rest.is_empty() || lines.is_empty() {
+        lines.push(rest.to_owned());
+    }
+    lines
+}
+
 fn shown_time(time: Duration) -> String {
     if time < Duration::from_secs(1) {
         format!("{} ms", time.as_millis())
@@ -243,6 +248,16 @@ mod tests {
         fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
+    }
+
+    #[test]
+    fn a_long_line_is_broken_between_words_and_loses_none() {
+        assert_eq!(wrapped("short", 9), ["short"]);
+        assert_eq!(wrapped("", 9), [""]);
+        assert_eq!(wrapped("one two three four", 9), ["one two", "three", "four"]);
+        assert_eq!(wrapped("  deep down here", 9), ["  deep", "down here"]);
+        assert_eq!(wrapped("incomprehensibilities, he said", 9), ["incomprehensibilities,", "he said"]);
+        assert_eq!(wrapped("zwölf Bögen", 5), ["zwölf", "Bögen"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::plugins::{Packed, ROUTE_POLICY};
+use super::plugins::{Packed, ROUTE_POLICY, value_of};
 use super::{DEADLINE, Demo};
 use crate::plan::Node;
 use crate::report::Problem;
@@ -63,7 +63,7 @@ impl Demo {
             let packed = self.attack(attack)?;
             let problem = self.wait_until_told(attack)?;
             self.transcript
-                .tell(&format!("DecisionPolicy/{ROUTE_POLICY}: {}: {}", problem.reason, problem.message));
+                .quote(&format!("DecisionPolicy/{ROUTE_POLICY}: {}: {}", problem.reason, problem.message));
             self.log_tells(attack)?;
             let after = self.tables()?;
             self.transcript.equal("the routes at both routers are unchanged", &before, &after)?;
@@ -126,12 +126,15 @@ impl Demo {
     }
 
     fn wait_until_restored(&mut self) -> Result<()> {
+        let good = value_of(&self.good_route_policy, "sha256").unwrap_or_default().to_owned();
         let bellhop = &self.bellhop;
         self.transcript.wait("the good version is in force again", DEADLINE, || {
             for node in Node::ALL {
                 let status = bellhop.status(node).map_err(|error| format!("{error:#}"))?;
                 let policy = status.policy(ROUTE_POLICY).ok_or("the policy is missing")?;
-                if policy.step != "Active" {
+                // The attack's version may be active too: only the digest tells them apart.
+                let is_good = policy.active.as_ref().is_some_and(|active| good.starts_with(active));
+                if policy.step != "Active" || !is_good {
                     return Err(format!("{}: {policy:?}", node.name()));
                 }
             }

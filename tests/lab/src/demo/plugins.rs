@@ -156,7 +156,7 @@ impl Demo {
 }
 
 /// The value of the first line `KEY: VALUE` of a YAML document, whatever its indentation.
-fn value_of<'a>(yaml: &'a str, key: &str) -> Option<&'a str> {
+pub(super) fn value_of<'a>(yaml: &'a str, key: &str) -> Option<&'a str> {
     let value = |line: &'a str| line.trim_start().strip_prefix(key)?.strip_prefix(": ");
     yaml.lines().find_map(value).map(|value| value.trim_matches('"'))
 }

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::Result;
 
 use super::{API, DEADLINE, Demo, STREAM, WEB, addresses_of, urls_of};
-use crate::plan::Node;
+use crate::plan::{Node, Router};
 
 impl Demo {
     /// Step 7: kernel and server serve on; the routers keep the routes; the new process takes them over.
@@ -45,6 +45,18 @@ impl Demo {
         self.wait_for_paths_of("its routes are fresh again", &addresses, victim, |path| {
             path.is_some_and(|path| !path.stale && path.used)
         })?;
+        let sessions = self.sessions()?;
+        let told: Vec<_> = Router::ALL
+            .into_iter()
+            .filter_map(|router| {
+                Some((router.name(), sessions.get(&(router, victim))?.graceful_restart_info))
+            })
+            .collect();
+        self.transcript.that(
+            "both routers were told: restarted (R), and forwarding went on for both families (F)",
+            told.len() == Router::ALL.len() && told.iter().all(|(_, told)| told.has_restarted_forwarding()),
+            format_args!("{told:?}"),
+        )?;
         self.wait_for_next_hops("three next hops as before", &addresses_of(&services), &Node::ALL, DEADLINE)?;
         self.wait_for_next_hops("one for the Service with Local, as before", &local, &[victim], DEADLINE)?;
         self.no_route_was_deleted(recordings, &addresses)?;

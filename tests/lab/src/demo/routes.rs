@@ -1,6 +1,6 @@
 //! Steps 1 and 2: addresses, routes, traffic, attributes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anyhow::Result;
@@ -54,15 +54,12 @@ impl Demo {
         for url in urls_of(&services) {
             let tally = report.of(url);
             let seen: BTreeSet<String> = tally.answers.keys().cloned().collect();
-            let counts: Vec<_> =
-                tally.answers.iter().map(|(node, count)| format!("{node} {count}")).collect();
-            self.transcript.equal(
-                &format!("{url} was answered by {}", counts.join(", ")),
-                &everyone,
-                &seen,
-            )?;
-            let routers: Vec<_> = tally.routers.keys().map(String::as_str).collect();
-            self.transcript.equal("  over both routers", &vec!["router-a", "router-b"], &routers)?;
+            let counts = |counts: &BTreeMap<String, u64>| -> String {
+                counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+            };
+            let what = format!("{url}: {}; over {}", counts(&tally.answers), counts(&tally.routers));
+            let over_both = tally.routers.keys().eq(Router::ALL.iter().map(|router| router.name()));
+            self.transcript.that(&what, seen == everyone && over_both, format_args!("{tally:?}"))?;
         }
         Ok(())
     }

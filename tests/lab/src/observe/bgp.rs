@@ -219,9 +219,39 @@ pub struct Neighbor {
     /// Messages since bgpd started.
     #[serde(default)]
     pub message_stats: Messages,
+    /// What the neighbour said of graceful restart when the session was opened.
+    #[serde(default)]
+    pub graceful_restart_info: GracefulRestart,
     /// Why the last session ended; empty where none did.
     #[serde(default)]
     pub last_reset_due_to: String,
+}
+
+/// The graceful restart capability as it was received (RFC 4724 §3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GracefulRestart {
+    /// The R bit: the neighbour has restarted.
+    pub r_bit: bool,
+    /// Of IPv4 unicast.
+    pub ipv4_unicast: ForwardingState,
+    /// Of IPv6 unicast.
+    pub ipv6_unicast: ForwardingState,
+}
+
+/// What the capability says of one family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ForwardingState {
+    /// The F bit: the neighbour has gone on to forward.
+    pub f_bit: bool,
+}
+
+impl GracefulRestart {
+    /// True for a neighbour that says that it has restarted and gone on to forward both families.
+    pub fn has_restarted_forwarding(&self) -> bool {
+        self.r_bit && self.ipv4_unicast.f_bit && self.ipv6_unicast.f_bit
+    }
 }
 
 /// Counts of messages.
