@@ -17,9 +17,11 @@ pub(crate) enum LogFormat {
 /// # Errors
 /// In words, when the filter is malformed.
 pub(crate) fn start(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| format!("--log \"{filter}\": {error}; it is to be as info or bellhop_speaker=debug,info"))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        format!("--log \"{filter}\": {error}; it is to be as info or bellhop_speaker=debug,info")
+    })?;
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     match format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().init(),

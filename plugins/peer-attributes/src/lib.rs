@@ -123,5 +123,6 @@ bellhop_policy::plugin! {
     ],
 }
 
-#[cfg(all(test, feature = "plugin"))]
+#[cfg(test)]
+#[cfg(feature = "plugin")]
 mod tests;

@@ -158,8 +158,9 @@ impl Round<'_> {
                 Ok(())
             }
             AddressDecision::Reject(reason) => {
-                let by = decider
-                    .map_or("the address policy".into(), |decider| format!("DecisionPolicy/{}", decider.policy));
+                let by = decider.map_or("the address policy".into(), |decider| {
+                    format!("DecisionPolicy/{}", decider.policy)
+                });
                 let message = format!("gets no address, {by} rejects it: {reason}");
                 Err(problem(service, "RejectedByPolicy", "", "", message))
             }
@@ -300,7 +301,8 @@ impl Round<'_> {
                 }
             }
         }
-        let by = decider.map_or("the address policy".into(), |decider| format!("DecisionPolicy/{}", decider.policy));
+        let by = decider
+            .map_or("the address policy".into(), |decider| format!("DecisionPolicy/{}", decider.policy));
         let message = match reasons.as_slice() {
             [] => format!("gets no address: {by} answered with an empty list of alternatives"),
             reasons => {

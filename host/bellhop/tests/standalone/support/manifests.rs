@@ -60,7 +60,7 @@ impl Manifests {
     pub(crate) fn write_good(&self) {
         self.write("base.yaml", BASE);
         self.write("pool.yaml", POOL);
-        self.write("web.yaml", &service("web", "ipFamilyPolicy: RequireDualStack", ""));
+        self.write("web.yaml", service("web", "ipFamilyPolicy: RequireDualStack", ""));
     }
 
     /// Puts a file in place at once, as `mv` does: never half of it is seen.
