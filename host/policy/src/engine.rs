@@ -40,7 +40,7 @@ pub struct Failure {
     pub policy: ObjectName,
     /// sha256 of the version's module.
     pub digest: Arc<str>,
-    /// Kind of failure, as [`GuestError::category`](crate::GuestError::category) has it.
+    /// Kind of failure, as [`GuestError::category`](crate::guest::GuestError::category) has it.
     pub category: &'static str,
     /// What went wrong; may hold the plugin's own words.
     pub message: Arc<str>,
@@ -187,7 +187,7 @@ impl Engine {
             now: None,
             log: VecDeque::new(),
             failures: Vec::new(),
-            no_trail: Arc::from([]),
+            no_trail: Arc::default(),
         }
     }
 

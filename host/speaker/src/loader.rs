@@ -2,7 +2,7 @@
 //! child, configured, self-tested.
 //!
 //! One version at a time: a compile child may take half of the container's memory. The planner keeps at most one job
-//! per policy under way, so that [`DEPTH`] bounds what waits.
+//! per policy under way, so that `DEPTH` bounds what waits.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The Unix socket on which a speaker answers its tools.
 //!
-//! One task accepts; each connection is a task that lives for one question. Depth: at most [`CONNECTIONS`] at once,
+//! One task accepts; each connection is a task that lives for one question. Depth: at most `CONNECTIONS` at once,
 //! the rest wait in the kernel's backlog. Cancelling any of them loses nothing but an answer.
 
 use std::io;

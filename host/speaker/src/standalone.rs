@@ -8,7 +8,7 @@
 //! SIGTERM, SIGINT ─────────────────────────────┘
 //! ```
 //!
-//! Everything reaches the planning thread by one bounded channel of depth [`EVENTS`]; nothing else owns decisions.
+//! Everything reaches the planning thread by one bounded channel of depth `EVENTS`; nothing else owns decisions.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

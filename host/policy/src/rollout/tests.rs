@@ -101,7 +101,10 @@ fn a_refused_candidate_leaves_the_active_version_in_force_and_says_why() {
     assert!(bench.tell(Input::Spec(spec('b'))).is_empty(), "the same spec is not tried again");
     assert!(bench.tell(Input::Tick).is_empty());
     let json = serde_json::to_value(&status).unwrap();
-    assert_eq!(json["message"], "refused at stage Checked: the module imports wasi:cli; the version loaded before stays in force");
+    assert_eq!(
+        json["message"],
+        "refused at stage Checked: the module imports wasi:cli; the version loaded before stays in force"
+    );
     assert_eq!((status.field, &*status.value), ("spec.plugin.configMap", &*spec('b').config_map));
     assert_eq!(json["hook"], "Route");
 }

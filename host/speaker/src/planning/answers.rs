@@ -138,7 +138,9 @@ impl Planning {
     fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.world.problems().values().flatten().cloned().collect();
         problems.extend(self.ledger_problems.iter().cloned());
-        problems.extend(self.ledger.outcomes().values().filter_map(|outcome| outcome.waiting.as_deref().cloned()));
+        problems.extend(
+            self.ledger.outcomes().values().filter_map(|outcome| outcome.waiting.as_deref().cloned()),
+        );
         problems.extend(self.ledger.outcomes().values().flat_map(|outcome| outcome.warnings.clone()));
         problems.extend(self.write_problems.values().cloned());
         problems.extend(self.peer_problems.iter().cloned());
@@ -173,7 +175,7 @@ impl Planning {
         }
         for plan in self.world.services().keys().filter_map(|key| self.announcer.service(key)) {
             let key = &plan.key;
-            for (node, decided) in &plan.nodes {
+            for (node, decided) in plan.nodes.iter() {
                 decided.trail.iter().for_each(|one| note(one, &|| format!("Service/{key} and Node/{node}")));
             }
             for (address, plan) in plan.addresses.iter() {
