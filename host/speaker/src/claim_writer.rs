@@ -38,7 +38,7 @@ pub fn start(
 
 /// Executes a batch. After a creation that failed, updates and releases are left out, so that no Service loses an
 /// address before it has its new one.
-fn execute(store: &mut impl ClaimStore, changes: Vec<ClaimChange>) -> Vec<Written> {
+pub(crate) fn execute(store: &mut impl ClaimStore, changes: Vec<ClaimChange>) -> Vec<Written> {
     let mut creation_failed = false;
     let mut written = Vec::with_capacity(changes.len());
     for change in changes {

@@ -51,6 +51,9 @@ const BURST: usize = 16;
 /// Standalone binds by default: nothing else serves the addresses of a plain host.
 const BIND_BY_DEFAULT: bool = true;
 
+/// After a claim could not be written. A full disk is not helped by trying as fast as it fails.
+const WRITE_RETRY: Duration = Duration::from_secs(1);
+
 /// Beside the drain wait, what a stop may take before it ends all the same.
 const STOP_MARGIN: Duration = Duration::from_secs(3);
 
@@ -125,6 +128,8 @@ pub struct Planning {
     binder: watch::Sender<Option<Wanted>>,
     /// Claims on their way to the disk; nothing is proposed meanwhile.
     writing: bool,
+    /// A claim could not be written: nothing is proposed before this time.
+    write_again_at: Option<Instant>,
     /// What changed since the ledger last planned.
     unplanned: Touched,
     bound: BTreeSet<IpAddr>,
@@ -165,6 +170,7 @@ impl Planning {
             bgp,
             binder,
             writing: false,
+            write_again_at: None,
             unplanned: Touched::default(),
             bound: BTreeSet::new(),
             pools: BTreeMap::new(),
@@ -181,7 +187,7 @@ impl Planning {
 
     /// Runs until an [`Event::Stop`] has been carried out.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>) {
-        while !self.stopped(Instant::now()) {
+        while !self.stopped(Instant::now()) && !(inbox.is_closed() && inbox.is_empty()) {
             // What waits for the World or for the policies must not keep this thread awake: their compiler needs the CPU.
             let mut next = if self.announcer.has_work() && self.plans() {
                 inbox.try_recv().ok()
@@ -230,6 +236,7 @@ impl Planning {
             .chain(self.policies.deadline())
             .chain(phase_deadline)
             .chain(stop_deadline)
+            .chain(self.write_again_at)
             .min();
         match deadline {
             Some(at) => tokio::time::timeout_at(at.into(), inbox.recv()).await.ok().flatten(),
@@ -323,6 +330,7 @@ impl Planning {
                         self.ledger.avoid(address);
                     }
                     self.unplanned.addresses = true;
+                    self.write_again_at = Some(Instant::now() + WRITE_RETRY);
                 }
             }
         }
@@ -344,7 +352,7 @@ impl Planning {
         if !self.plans() {
             return;
         }
-        self.plan_claims().await;
+        self.plan_claims(now).await;
         if std::mem::take(&mut self.peers_changed) {
             // Before the routes: what is wanted of a peer that is not configured yet would be dropped.
             self.configure_bgp().await;
@@ -397,7 +405,11 @@ impl Planning {
     }
 
     /// Lets the ledger plan what changed, and hands its proposals to the writer.
-    async fn plan_claims(&mut self) {
+    async fn plan_claims(&mut self, now: Instant) {
+        if self.write_again_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.write_again_at = None;
         let due = self.unplanned.addresses
             || self.unplanned.every_service
             || !self.unplanned.services.is_empty()
@@ -528,3 +540,6 @@ impl Planning {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
