@@ -30,7 +30,7 @@ use crate::settings::SpeakerSettings;
 use crate::world::{Touched, World};
 
 use facts::{EndpointCounts, held_addresses, obstacle, service_facts, usable_nodes};
-use service_plan::{AddressPlan, PeerPlan, RouteQuestionAt, ServicePlan, choose_advertisement};
+use service_plan::{AddressPlan, NodeVerdicts, PeerPlan, RouteQuestionAt, ServicePlan, choose_advertisement};
 use standing::{Softening, Standing};
 
 /// Services decided in one slice: with a slow plugin (2 ms a decision) a slice stays near the tenth of a second in
@@ -85,7 +85,10 @@ pub struct Announcer {
     unchecked: BTreeSet<ServiceKey>,
     urgent: BTreeSet<ServiceKey>,
     later: BTreeSet<ServiceKey>,
-    plans: BTreeMap<ServiceKey, ServicePlan>,
+    /// Boxed, as the nodes of a tree that was filled in order are half empty.
+    plans: BTreeMap<ServiceKey, Box<ServicePlan>>,
+    /// The verdicts of the plan made last, which the next one most likely shares.
+    last_verdicts: NodeVerdicts,
     deadlines: BTreeSet<(Instant, ServiceKey)>,
     /// Services with a plan for an address, so that a shared address stays while one of them announces it.
     by_address: BTreeMap<IpAddr, FlatSet<ServiceKey>>,
@@ -108,6 +111,7 @@ impl Announcer {
             urgent: BTreeSet::new(),
             later: BTreeSet::new(),
             plans: BTreeMap::new(),
+            last_verdicts: NodeVerdicts::default(),
             deadlines: BTreeSet::new(),
             by_address: BTreeMap::new(),
             wanted: BTreeMap::new(),
@@ -156,12 +160,12 @@ impl Announcer {
 
     /// The plan of a Service.
     pub fn service(&self, key: &ServiceKey) -> Option<&ServicePlan> {
-        self.plans.get(key)
+        self.plans.get(key).map(|plan| &**plan)
     }
 
     /// All plans.
-    pub fn services(&self) -> &BTreeMap<ServiceKey, ServicePlan> {
-        &self.plans
+    pub fn services(&self) -> impl Iterator<Item = (&ServiceKey, &ServicePlan)> {
+        self.plans.iter().map(|(key, plan)| (key, &**plan))
     }
 
     /// Services with a plan for an address, sorted.
@@ -258,7 +262,7 @@ impl Announcer {
         context: &Context<'_>,
         slice: Vec<ServiceKey>,
         decisions: &mut dyn Decisions,
-    ) -> Vec<(ServiceKey, Option<ServicePlan>)> {
+    ) -> Vec<(ServiceKey, Option<Box<ServicePlan>>)> {
         let mut drafts = Vec::with_capacity(slice.len());
         let mut gone = Vec::new();
         for key in slice {
@@ -277,10 +281,11 @@ impl Announcer {
 
         let mut questions: Vec<RouteRequest> = Vec::new();
         let mut places: Vec<RouteQuestionAt> = Vec::new();
-        let mut plans: Vec<(ServiceKey, Option<ServicePlan>)> = Vec::with_capacity(drafts.len() + gone.len());
+        let mut plans: Vec<(ServiceKey, Option<Box<ServicePlan>>)> =
+            Vec::with_capacity(drafts.len() + gone.len());
         for (draft, verdicts) in drafts.into_iter().zip(verdicts) {
             let plan = self.service_plan(context, draft, verdicts, plans.len(), &mut questions, &mut places);
-            plans.push((plan.key.clone(), Some(plan)));
+            plans.push((plan.key.clone(), Some(Box::new(plan))));
         }
         let answers = decisions.routes(&questions);
         for (place, answer) in places.into_iter().zip(answers) {
@@ -390,7 +395,13 @@ impl Announcer {
     }
 
     /// Puts a plan in place of the one before and adds the difference to `changes`.
-    fn replace(&mut self, key: ServiceKey, plan: Option<ServicePlan>, changes: &mut Changes, now: Instant) {
+    fn replace(
+        &mut self,
+        key: ServiceKey,
+        plan: Option<Box<ServicePlan>>,
+        changes: &mut Changes,
+        now: Instant,
+    ) {
         let before = self.plans.remove(&key);
         let mut addresses: BTreeSet<IpAddr> = BTreeSet::new();
         if let Some(before) = &before {
@@ -407,7 +418,12 @@ impl Announcer {
                 }
             }
         }
-        if let Some(plan) = plan {
+        if let Some(mut plan) = plan {
+            if plan.nodes == self.last_verdicts {
+                plan.nodes = self.last_verdicts.clone();
+            } else {
+                self.last_verdicts = plan.nodes.clone();
+            }
             addresses.extend(plan.addresses.keys());
             if let Some(at) = plan.deadline() {
                 self.deadlines.insert((at, key.clone()));

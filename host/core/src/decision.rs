@@ -24,7 +24,7 @@ pub struct Decided<T> {
 impl<T> Decided<T> {
     /// The built-in answer, nobody asked.
     pub fn built_in(answer: T) -> Self {
-        Self { answer, trail: Arc::from([]) }
+        Self { answer, trail: Arc::default() }
     }
 }
 

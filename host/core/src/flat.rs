@@ -1,4 +1,4 @@
-//! Maps and sets of a few entries, each one exact allocation.
+//! Maps and sets of a few entries, each one exact allocation at most.
 //!
 //! A `BTreeMap` with one entry allocates room for eleven. Where the World and the plans keep a map or a set per Service
 //! (its peers, addresses, slices), which has one or two entries, that room would be most of a speaker's memory. Look-ups
@@ -139,17 +139,32 @@ impl<K: Ord, V> FromIterator<(K, V)> for FlatMap<K, V> {
     }
 }
 
-/// A sorted set of few entries.
-#[derive(Clone, PartialEq, Eq)]
+/// A sorted set of few entries; the one entry that most sets have needs no allocation at all.
+#[derive(Clone)]
 pub struct FlatSet<T> {
-    entries: Vec<T>,
+    entries: Entries<T>,
+}
+
+#[derive(Clone)]
+enum Entries<T> {
+    One(T),
+    /// None, or several; one that is left over of several stays here.
+    Many(Vec<T>),
 }
 
 impl<T> Default for FlatSet<T> {
     fn default() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: Entries::Many(Vec::new()) }
     }
 }
+
+impl<T: PartialEq> PartialEq for FlatSet<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl<T: Eq> Eq for FlatSet<T> {}
 
 impl<T: fmt::Debug> fmt::Debug for FlatSet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,30 +175,35 @@ impl<T: fmt::Debug> fmt::Debug for FlatSet<T> {
 impl<T: Ord> FlatSet<T> {
     /// Adds an entry; false where it was there.
     pub fn insert(&mut self, value: T) -> bool {
-        match self.entries.binary_search(&value) {
-            Ok(_) => false,
-            Err(place) => {
-                self.entries.reserve_exact(1);
-                self.entries.insert(place, value);
-                true
+        let Err(place) = self.as_slice().binary_search(&value) else { return false };
+        self.entries = match std::mem::take(self).entries {
+            Entries::Many(entries) if entries.is_empty() => Entries::One(value),
+            Entries::One(other) if place == 0 => Entries::Many(vec![value, other]),
+            Entries::One(other) => Entries::Many(vec![other, value]),
+            Entries::Many(mut entries) => {
+                entries.reserve_exact(1);
+                entries.insert(place, value);
+                Entries::Many(entries)
             }
-        }
+        };
+        true
     }
 
     /// Removes an entry; false where it was not there.
     pub fn remove(&mut self, value: &T) -> bool {
-        match self.entries.binary_search(value) {
-            Ok(place) => {
-                self.entries.remove(place);
-                true
+        let Ok(place) = self.as_slice().binary_search(value) else { return false };
+        match &mut self.entries {
+            Entries::One(_) => *self = Self::default(),
+            Entries::Many(entries) => {
+                entries.remove(place);
             }
-            Err(_) => false,
         }
+        true
     }
 
     /// True where the entry is there.
     pub fn contains(&self, value: &T) -> bool {
-        self.entries.binary_search(value).is_ok()
+        self.as_slice().binary_search(value).is_ok()
     }
 }
 
@@ -193,19 +213,26 @@ impl<T> FlatSet<T> {
         Self::default()
     }
 
+    fn as_slice(&self) -> &[T] {
+        match &self.entries {
+            Entries::One(entry) => std::slice::from_ref(entry),
+            Entries::Many(entries) => entries,
+        }
+    }
+
     /// True without entries.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.as_slice().is_empty()
     }
 
     /// How many entries.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.as_slice().len()
     }
 
     /// Entries, sorted.
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.entries.iter()
+        self.as_slice().iter()
     }
 }
 
@@ -220,10 +247,14 @@ impl<'a, T> IntoIterator for &'a FlatSet<T> {
 
 impl<T> IntoIterator for FlatSet<T> {
     type Item = T;
-    type IntoIter = std::vec::IntoIter<T>;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<T>, std::vec::IntoIter<T>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.entries.into_iter()
+        let (one, many) = match self.entries {
+            Entries::One(entry) => (Some(entry), Vec::new()),
+            Entries::Many(entries) => (None, entries),
+        };
+        one.into_iter().chain(many)
     }
 }
 
@@ -249,7 +280,8 @@ mod tests {
                 assert_eq!(set.remove(&key), model_set.remove(&key));
             }
             assert!(map.iter().eq(&model) && map.get(&key) == model.get(&key));
-            assert!(set.iter().eq(&model_set) && set.contains(&key) == model_set.contains(&key));
+            assert!(set.iter().eq(&model_set) && set.clone().into_iter().eq(model_set.clone()));
+            assert!(set.len() == model_set.len() && set.contains(&key) == model_set.contains(&key));
         }
     }
 
@@ -258,5 +290,14 @@ mod tests {
         let mut map = FlatMap::new();
         map.insert(1, [0_u8; 64]);
         assert_eq!(map.entries.capacity(), 1);
+    }
+
+    #[test]
+    fn a_set_of_one_entry_allocates_nothing() {
+        let mut set = FlatSet::new();
+        set.insert(1);
+        assert!(matches!(set.entries, Entries::One(1)));
+        set.remove(&1);
+        assert!(matches!(&set.entries, Entries::Many(none) if none.capacity() == 0));
     }
 }

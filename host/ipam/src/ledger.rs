@@ -33,7 +33,7 @@ pub struct Ledger {
     claims: Claims,
     /// The mode of the plan before; `None` before the first.
     mode: Option<Mode>,
-    outcomes: BTreeMap<ServiceKey, Allocation>,
+    outcomes: BTreeMap<ServiceKey, Arc<Allocation>>,
     waits: Waits,
     /// Services with proposed changes that the World may not have taken over yet.
     unsettled: BTreeSet<ServiceKey>,
@@ -135,7 +135,7 @@ impl Ledger {
     }
 
     /// How each Service stands that wants an address, as of the last plan.
-    pub fn outcomes(&self) -> &BTreeMap<ServiceKey, Allocation> {
+    pub fn outcomes(&self) -> &BTreeMap<ServiceKey, Arc<Allocation>> {
         &self.outcomes
     }
 
@@ -181,6 +181,7 @@ impl Ledger {
         while let Some(turn) = queue.pop_first() {
             match round.settle(&turn.service) {
                 Some(outcome) => {
+                    let outcome = Arc::new(outcome);
                     outcomes.insert(turn.service.clone(), outcome.clone());
                     round.ledger.outcomes.insert(turn.service.clone(), outcome);
                 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bellhop_core::decision::{Consulted, FamilyUsage};
 use bellhop_core::objects::AddressClaim;
@@ -50,7 +51,7 @@ pub struct LedgerPlan {
     pub changes: Vec<ClaimChange>,
     /// How each Service stands that this plan looked at; the others stand as they stood. All are in
     /// [`Ledger::outcomes`](crate::Ledger::outcomes).
-    pub outcomes: BTreeMap<ServiceKey, Allocation>,
+    pub outcomes: BTreeMap<ServiceKey, Arc<Allocation>>,
     /// Services that no longer want an address, or no longer exist, since the plan before.
     pub gone: Vec<ServiceKey>,
     /// What is wrong with pools; complete.
@@ -85,7 +86,7 @@ pub enum Step {
         /// The policy that chose it then.
         policy: Option<ObjectName>,
         /// What that policy said.
-        note: Option<std::sync::Arc<str>>,
+        note: Option<Arc<str>>,
     },
     /// The Service asked for this address by name.
     Requested {

@@ -14,6 +14,9 @@ use crate::objects::{Advertisement, BgpPeer, Node};
 use crate::route::RouteAttributes;
 use crate::world::World;
 
+/// A verdict for each node, sorted by name.
+pub type NodeVerdicts = Arc<[(ObjectName, Decided<NodeVerdict>)]>;
+
 /// What one node does about one Service.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ServicePlan {
@@ -23,8 +26,9 @@ pub struct ServicePlan {
     pub uid: Uid,
     /// Where this node stands.
     pub standing: Standing,
-    /// The `nodes` decision: a verdict for each node that facts allow, sorted by name.
-    pub nodes: Vec<(ObjectName, Decided<NodeVerdict>)>,
+    /// The `nodes` decision: a verdict for each node that facts allow, sorted by name. Shared, because most Services of
+    /// a node get the same.
+    pub nodes: NodeVerdicts,
     /// The addresses that it holds.
     pub addresses: FlatMap<IpAddr, AddressPlan>,
 }
