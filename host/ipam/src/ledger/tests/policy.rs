@@ -103,7 +103,7 @@ fn an_answer_that_cannot_be_had_names_policy_and_reason_and_moves_nothing_else()
         bench.set(service("shop"));
         bench.settle_with(&mut choose(answer));
         assert_eq!(bench.held("shop"), ips(&[]), "{words}");
-        bench.assert_waits("shop", &["InvalidAnswer", "policy by-label", words]);
+        bench.assert_waits("shop", &["InvalidAnswer", "DecisionPolicy/by-label", words]);
         assert_eq!(bench.held("holder"), [ip("203.0.113.1")]);
     }
 }
@@ -113,7 +113,7 @@ fn a_rejection_is_told_with_the_policys_reason_and_asked_again_when_policies_cha
     let mut bench = Bench::new(&[pool("a", &["203.0.113.1-203.0.113.9"])]);
     bench.set(service("shop"));
     bench.settle_with(&mut Policy::new(AddressDecision::Reject("no label team".into())));
-    bench.assert_waits("shop", &["RejectedByPolicy", "policy by-label", "no label team"]);
+    bench.assert_waits("shop", &["RejectedByPolicy", "DecisionPolicy/by-label", "no label team"]);
     bench.touched.policies = true;
     bench.settle();
     assert_eq!(bench.held("shop"), [ip("203.0.113.1")]);
