@@ -1,8 +1,9 @@
 //! Labels and label selectors (Kubernetes `metav1.LabelSelector`).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::flat::FlatMap;
+use crate::names::shared;
 
 /// Labels or annotations of an object. Shared, because thousands of projections carry the same set.
 pub type Labels = Arc<FlatMap<Arc<str>, Arc<str>>>;
@@ -51,9 +52,13 @@ impl Selector {
     }
 }
 
-/// Labels from string pairs, for tests and for sources that hold plain strings.
+/// Labels from string pairs, for tests and for sources that hold plain strings. Keys, values and the empty set are
+/// shared with labels made before where they can be.
 pub fn labels<K: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (K, V)>) -> Labels {
-    Arc::new(pairs.into_iter().map(|(key, value)| (key.as_ref().into(), value.as_ref().into())).collect())
+    static NONE: LazyLock<Labels> = LazyLock::new(Labels::default);
+    let pairs = pairs.into_iter().map(|(key, value)| (shared(key.as_ref()), shared(value.as_ref())));
+    let labels: FlatMap<_, _> = pairs.collect();
+    if labels.is_empty() { NONE.clone() } else { Arc::new(labels) }
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! Names of objects, as Kubernetes gives them.
 
+mod shared;
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use shared::shared;
 
 /// `metadata.name` of a cluster-scoped object (at most 253 characters, RFC 1123).
 pub type ObjectName = Arc<str>;

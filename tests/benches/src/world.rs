@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bellhop_core::Delta;
 use bellhop_core::labels::{Selector, labels};
-use bellhop_core::names::NamespacedName;
+use bellhop_core::names::{NamespacedName, shared};
 use bellhop_core::objects::{
     AddressClaim, AddressPool, AddressRange, Advertisement, BgpPeer, Endpoint, EndpointSlice, FamilyPolicy,
     Holder, Namespace, Node, Port, Protocol, Readiness, Service, SpeakerConfig, TrafficPolicy,
@@ -128,12 +128,13 @@ pub fn attributes(med: u32) -> Delta {
 }
 
 /// A Service with one address, an endpoint on the node, and the claim that names it: the Service, its slice, its claim.
+/// What manifests have in common is shared, as where they are read.
 pub fn service(family: Family, number: u32) -> [Delta; 3] {
     let name = match family {
         Family::Ipv4 => format!("four-{number}"),
         Family::Ipv6 => format!("six-{number}"),
     };
-    let key = NamespacedName::new(NAMESPACE, name.as_str());
+    let key = NamespacedName::new(shared(NAMESPACE), name.as_str());
     let uid: Arc<str> = format!("uid-{name}").into();
     let port = Port { protocol: Protocol::Tcp, port: 8080 };
     let service = Service {
@@ -153,11 +154,11 @@ pub fn service(family: Family, number: u32) -> [Delta; 3] {
         ports: vec![port],
     };
     let slice = EndpointSlice {
-        key: NamespacedName::new(NAMESPACE, format!("{name}-1")),
+        key: NamespacedName::new(shared(NAMESPACE), format!("{name}-1")),
         service: key.clone(),
         family,
         endpoints: vec![Endpoint {
-            node: Some(NODE.name().into()),
+            node: Some(shared(&NODE.name())),
             ready: true,
             serving: true,
             terminating: false,
@@ -166,7 +167,7 @@ pub fn service(family: Family, number: u32) -> [Delta; 3] {
     let holder = Holder { service: key.clone(), uid, ports: vec![port], sharing_key: None };
     let claim = AddressClaim {
         address: address(family, number),
-        pool: Some(POOL.into()),
+        pool: Some(shared(POOL)),
         holders: vec![holder],
         decided_by: None,
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bellhop_api::{AddressClaimSpec, PortProtocol, Reason};
 use bellhop_core::ServiceKey;
+use bellhop_core::names::shared;
 use bellhop_core::objects::{AddressClaim, DecidedBy, Holder, Port, Protocol};
 
 use super::fields;
@@ -23,7 +24,7 @@ pub(crate) fn convert(
     }
     let mut holders = Vec::with_capacity(spec.holders.len());
     for (index, holder) in spec.holders.iter().enumerate() {
-        let service = ServiceKey::new(holder.namespace.as_str(), holder.name.as_str());
+        let service = ServiceKey::new(shared(&holder.namespace), shared(&holder.name));
         if holders.iter().any(|other: &Holder| other.service == service) {
             let message = "holds the address twice; name each Service once";
             report.wrong(
@@ -43,19 +44,19 @@ pub(crate) fn convert(
         };
         holders.push(Holder {
             service,
-            uid: holder.uid.as_str().into(),
+            uid: shared(&holder.uid),
             ports: holder.ports.iter().map(port).collect(),
             sharing_key: (!holder.sharing_key.is_empty()).then(|| holder.sharing_key.as_str().into()),
         });
     }
     let decided_by = spec.decided_by.as_ref().map(|decided| DecidedBy {
-        policy: decided.policy.as_str().into(),
-        digest: decided.digest.as_str().into(),
+        policy: shared(&decided.policy),
+        digest: shared(&decided.digest),
         note: (!decided.note.is_empty()).then(|| decided.note.as_str().into()),
     });
     Some(Arc::new(AddressClaim {
         address,
-        pool: (!spec.pool.is_empty()).then(|| spec.pool.as_str().into()),
+        pool: (!spec.pool.is_empty()).then(|| shared(&spec.pool)),
         holders,
         decided_by,
     }))

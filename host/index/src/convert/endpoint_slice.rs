@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bellhop_api::Reason;
+use bellhop_core::names::shared;
 use bellhop_core::objects::{Endpoint, EndpointSlice};
 use bellhop_core::{Family, ServiceKey};
 use k8s_openapi::api::discovery::v1 as k8s;
@@ -30,7 +31,7 @@ pub(crate) fn convert(metadata: &Metadata, value: Value, report: &mut Report) ->
         let conditions = endpoint.conditions.unwrap_or_default();
         let ready = conditions.ready.unwrap_or(true);
         Endpoint {
-            node: endpoint.node_name.map(Into::into),
+            node: endpoint.node_name.as_deref().map(shared),
             ready,
             serving: conditions.serving.unwrap_or(ready),
             terminating: conditions.terminating.unwrap_or(false),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bellhop_api::Reason;
 use bellhop_core::labels::{Labels, labels};
+use bellhop_core::names::shared;
 use bellhop_core::{ObjectRef, ServiceKey};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
@@ -65,7 +66,7 @@ pub(crate) fn read(object: &ObjectRef, value: &Value, strict: bool, report: &mut
     let metadata: ObjectMeta = decode(metadata, "metadata", report)?;
     Some(Metadata {
         name: object.name.clone(),
-        namespace: object.namespace.clone().unwrap_or_default(),
+        namespace: object.namespace.as_deref().map(shared).unwrap_or_default(),
         uid: metadata.uid.filter(|uid| !uid.is_empty()).map(Into::into),
         labels: labels(metadata.labels.unwrap_or_default()),
         annotations: labels(metadata.annotations.unwrap_or_default()),
