@@ -61,6 +61,16 @@ pub(crate) enum ContractError {
     },
 }
 
+/// How often an instance is configured that a bench uses again.
+#[doc(hidden)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Configured {
+    /// When it is made.
+    Once,
+    /// Before each question, which is what a call on a fresh instance does.
+    EachTime,
+}
+
 impl std::fmt::Debug for SandboxGuest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SandboxGuest")
@@ -214,7 +224,8 @@ impl SandboxGuest {
         })
     }
 
-    /// Asks several `route` questions of one instance that was configured once, and hands each answer's way to `work`.
+    /// Asks several `route` questions of one instance, configured once or, as a call does, before each question, and
+    /// hands each answer's way to `work`.
     ///
     /// For benches alone, to compare with: the host never does this, as answers could then depend on those before.
     ///
@@ -223,6 +234,7 @@ impl SandboxGuest {
     #[doc(hidden)]
     pub fn reusing_one_instance<A>(
         &self,
+        configured: Configured,
         work: impl Fn(
             &mut dyn FnMut(&RouteQuestion) -> Result<Noted<GuestRoute>, GuestError>,
         ) -> Result<A, GuestError>,
@@ -238,6 +250,10 @@ impl SandboxGuest {
             call.configure(&self.config)?;
             let function = call.function::<abi::route::Params<'_>, abi::route::Results>(export)?;
             work(&mut |question| {
+                if configured == Configured::EachTime {
+                    call.budget(limits::FUEL_CONFIGURE)?;
+                    call.configure(&self.config)?;
+                }
                 call.budget(fuel)?;
                 match function.call(&mut *call.store, (abi::route::Request::from(question),)) {
                     Ok((Ok(response),)) => response.checked(question),

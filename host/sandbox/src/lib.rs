@@ -39,6 +39,8 @@ mod workers;
 
 pub use command::CompilerCommand;
 pub use engine::runtime_started;
+#[doc(hidden)]
+pub use guest::Configured;
 pub use guest::SandboxGuest;
 pub use limits::Limits;
 pub use load::{LoadError, Loaded, load};
