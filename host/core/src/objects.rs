@@ -259,8 +259,8 @@ pub struct AddressClaim {
     pub pool: Option<ObjectName>,
     /// `spec.holders[]`: none for a reservation.
     pub holders: Vec<Holder>,
-    /// `spec.decidedBy`: the policy that chose the address.
-    pub decided_by: Option<DecidedBy>,
+    /// `spec.decidedBy`: the policy that chose the address. Behind a pointer, as few claims have one.
+    pub decided_by: Option<Arc<DecidedBy>>,
 }
 
 /// One holder of a claim.

@@ -49,10 +49,12 @@ pub(crate) fn convert(
             sharing_key: (!holder.sharing_key.is_empty()).then(|| holder.sharing_key.as_str().into()),
         });
     }
-    let decided_by = spec.decided_by.as_ref().map(|decided| DecidedBy {
-        policy: shared(&decided.policy),
-        digest: shared(&decided.digest),
-        note: (!decided.note.is_empty()).then(|| decided.note.as_str().into()),
+    let decided_by = spec.decided_by.as_ref().map(|decided| {
+        Arc::new(DecidedBy {
+            policy: shared(&decided.policy),
+            digest: shared(&decided.digest),
+            note: (!decided.note.is_empty()).then(|| decided.note.as_str().into()),
+        })
     });
     Some(Arc::new(AddressClaim {
         address,

@@ -281,10 +281,12 @@ impl Round<'_> {
         decider: Option<&Consulted>,
         progress: &mut Progress,
     ) -> Result<(), Problem> {
-        let decided_by = decider.map(|decider| DecidedBy {
-            policy: decider.policy.clone(),
-            digest: decider.digest.clone(),
-            note: decider.note.clone(),
+        let decided_by = decider.map(|decider| {
+            Arc::new(DecidedBy {
+                policy: decider.policy.clone(),
+                digest: decider.digest.clone(),
+                note: decider.note.clone(),
+            })
         });
         let mut reasons = Vec::new();
         for (index, alternative) in alternatives.iter().enumerate() {
@@ -401,7 +403,7 @@ impl Round<'_> {
         service: &Service,
         address: IpAddr,
         by: Chooser,
-        decided_by: Option<DecidedBy>,
+        decided_by: Option<Arc<DecidedBy>>,
         progress: &mut Progress,
     ) {
         self.take(service, address, decided_by);

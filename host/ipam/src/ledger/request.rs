@@ -153,7 +153,7 @@ impl Round<'_> {
     }
 
     /// Makes the Service a holder of the address.
-    pub(super) fn take(&mut self, service: &Service, address: IpAddr, decided_by: Option<DecidedBy>) {
+    pub(super) fn take(&mut self, service: &Service, address: IpAddr, decided_by: Option<Arc<DecidedBy>>) {
         let mut claim = match self.claim(address).cloned() {
             Some(claim) => Arc::unwrap_or_clone(claim),
             None => {

@@ -1,5 +1,7 @@
 //! A claim as the manifest of an AddressClaim, and back.
 
+use std::sync::Arc;
+
 use bellhop_api as api;
 use bellhop_api::claim_name;
 use bellhop_core::names::NamespacedName;
@@ -74,10 +76,8 @@ pub fn claim_from_yaml(text: &str) -> Result<AddressClaim, ManifestError> {
         ports: holder.ports.iter().map(port_from_api).collect(),
         sharing_key: present(holder.sharing_key),
     });
-    let decided_by = spec.decided_by.map(|by| DecidedBy {
-        policy: by.policy.into(),
-        digest: by.digest.into(),
-        note: present(by.note),
+    let decided_by = spec.decided_by.map(|by| {
+        Arc::new(DecidedBy { policy: by.policy.into(), digest: by.digest.into(), note: present(by.note) })
     });
     Ok(AddressClaim { address, pool: present(spec.pool), holders: holders.collect(), decided_by })
 }

@@ -29,11 +29,14 @@ fn claim(address: &str, name: &str) -> AddressClaim {
             ],
             sharing_key: Some("yes".into()),
         }],
-        decided_by: Some(DecidedBy {
-            policy: "by-label".into(),
-            digest: "12e4".into(),
-            note: Some("line one\nline: two # three".into()),
-        }),
+        decided_by: Some(
+            DecidedBy {
+                policy: "by-label".into(),
+                digest: "12e4".into(),
+                note: Some("line one\nline: two # three".into()),
+            }
+            .into(),
+        ),
     }
 }
 
