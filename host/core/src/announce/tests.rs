@@ -294,6 +294,42 @@ fn a_local_service_follows_its_endpoints() {
 }
 
 #[test]
+fn a_local_service_announces_here_only_the_family_that_has_an_endpoint_here() {
+    let local = Service { traffic_policy: TrafficPolicy::Local, ..service("shop") };
+    let slice_v6 = |node: &str| {
+        let slice_key = NamespacedName::new("web", "shop-v6");
+        let endpoints = vec![endpoint(node, true, false)];
+        let slice =
+            EndpointSlice { key: slice_key.clone(), service: key("shop"), family: Family::Ipv6, endpoints };
+        Delta::EndpointSlice(slice_key, Some(Arc::new(slice)))
+    };
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.apply([
+        put(local),
+        put_node(node("node-2", &[])),
+        claim("2001:db8::1", &["shop"]),
+        slice_v6("node-2"),
+    ]);
+    rig.plan(&mut BuiltIn);
+    assert_eq!(rig.announced(), ["203.0.113.1/32"]);
+    rig.apply([slice_v6(NODE)]);
+    rig.plan(&mut BuiltIn);
+    assert_eq!(rig.announced().len(), 2);
+}
+
+#[test]
+fn a_claim_that_names_the_uid_under_another_name_announces_nothing() {
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    let address: IpAddr = "203.0.113.2".parse().unwrap();
+    let holder =
+        Holder { service: key("impostor"), uid: "uid-shop".into(), ports: vec![], sharing_key: None };
+    let claim = AddressClaim { address, pool: None, holders: vec![holder], decided_by: None };
+    rig.apply([Delta::Claim(address, Some(Arc::new(claim)))]);
+    rig.plan(&mut BuiltIn);
+    assert_eq!(rig.announced(), ["203.0.113.1/32"]);
+}
+
+#[test]
 fn facts_withdraw_before_anybody_is_asked() {
     let mut rig = Rig::new(base().into_iter().chain(shop()));
     rig.plan(&mut BuiltIn);
