@@ -11,13 +11,14 @@
 //! module that disappears and a spec that cannot be loaded. The driver does what [`Output`] says and tells what came
 //! of it; results of a load that is not wanted any more are dropped by its [`LoadId`].
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellhop_core::labels::Selector;
 use bellhop_core::names::ObjectName;
 use bellhop_core::objects::{DecisionPolicy, Hook, ModuleSource};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::counters::Counters;
 use crate::engine::SetError;
@@ -33,7 +34,7 @@ pub const RETRY_MAX: Duration = Duration::from_secs(60);
 pub struct LoadId(pub u64);
 
 /// What a candidate has to pass, in order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Stage {
     /// sha256 (and signature) of the module's bytes.
     Verified,
@@ -45,6 +46,25 @@ pub enum Stage {
     Configured,
     /// The module's own cases.
     SelfTested,
+}
+
+impl Stage {
+    /// Metric label and condition type.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "Verified",
+            Self::Checked => "Checked",
+            Self::Compiled => "Compiled",
+            Self::Configured => "Configured",
+            Self::SelfTested => "SelfTested",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Where a policy stands.
@@ -65,11 +85,7 @@ impl Step {
     pub fn name(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
-            Self::Passed(Stage::Verified) => "Verified",
-            Self::Passed(Stage::Checked) => "Checked",
-            Self::Passed(Stage::Compiled) => "Compiled",
-            Self::Passed(Stage::Configured) => "Configured",
-            Self::Passed(Stage::SelfTested) => "SelfTested",
+            Self::Passed(stage) => stage.as_str(),
             Self::Active => "Active",
             Self::Rejected(_) => "Rejected",
         }

@@ -7,11 +7,11 @@
 //! before they read it.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::io::{self, Read, Write};
 
 use bellhop_core::objects::Hook;
 use bellhop_policy_engine::guest::Metadata;
+pub use bellhop_policy_engine::rollout::Stage;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -26,40 +26,6 @@ pub const NATIVE_MAX: usize = 32 << 20;
 
 /// CPU seconds of one compile: the worst module that passes the checks takes two.
 pub const CPU_SECONDS: u64 = 10;
-
-/// Steps between the bytes of a ConfigMap and a guest that serves.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub enum Stage {
-    /// The bytes are those that the policy names.
-    Verified,
-    /// They are a module of the contract, within its bounds.
-    Checked,
-    /// They became native code.
-    Compiled,
-    /// The module took its config.
-    Configured,
-    /// It answered its own cases as it promises.
-    SelfTested,
-}
-
-impl Stage {
-    /// Metric label and condition type.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Verified => "Verified",
-            Self::Checked => "Checked",
-            Self::Compiled => "Compiled",
-            Self::Configured => "Configured",
-            Self::SelfTested => "SelfTested",
-        }
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Why a module was refused, from a closed set.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

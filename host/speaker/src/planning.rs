@@ -187,7 +187,9 @@ impl Planning {
 
     /// Runs until an [`Event::Stop`] has been carried out.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>) {
-        while !self.stopped(Instant::now()) && !(inbox.is_closed() && inbox.is_empty()) {
+        // Without anybody left to tell it anything it would turn for ever.
+        let orphaned = |inbox: &mpsc::Receiver<Event>| inbox.is_closed() && inbox.is_empty();
+        while !(self.stopped(Instant::now()) || orphaned(&inbox)) {
             // What waits for the World or for the policies must not keep this thread awake: their compiler needs the CPU.
             let mut next = if self.announcer.has_work() && self.plans() {
                 inbox.try_recv().ok()

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bellhop_core::objects::DecisionPolicy;
 use bellhop_core::report::PolicyRow;
 use bellhop_core::{Decisions, ObjectName, ObjectRef, Problem, World};
-use bellhop_policy_engine::rollout::{Input, LoadFailure, LoadId, Module, Output, Stage};
+use bellhop_policy_engine::rollout::{Input, LoadFailure, LoadId, Module, Output};
 use bellhop_policy_engine::{Engine, Guest, PolicyStatus, Rollout};
 use bellhop_sandbox::Workers;
 use tokio::sync::mpsc;
@@ -98,7 +98,7 @@ impl Policies {
         let mut outputs = Vec::new();
         let checked = result
             .map_err(|error| LoadFailure {
-                stage: stage(error.stage),
+                stage: error.stage,
                 reason: error.category(),
                 transient: error.transient(),
                 message: error.message,
@@ -178,7 +178,7 @@ impl Policies {
             }
             self.logged.insert(name.clone(), now);
             let active = status.active.as_deref().unwrap_or("none");
-            let stage = status.stage.map(|stage| format!("{stage:?}")).unwrap_or_default();
+            let stage = status.stage.map(|stage| stage.to_string()).unwrap_or_default();
             if status.reason.is_empty() {
                 tracing::info!(policy = %name, step = status.step, active, "policy");
             } else {
@@ -229,7 +229,7 @@ impl Policies {
                     active: status.active.as_deref().map(shown),
                     candidate: status.candidate.as_deref().map(shown),
                     step: status.step.into(),
-                    stage: status.stage.map(|stage| format!("{stage:?}")),
+                    stage: status.stage.map(|stage| stage.to_string()),
                     reason: Some(status.reason.to_owned()).filter(|reason| !reason.is_empty()),
                     message,
                     calls: status.counters.calls,
@@ -276,17 +276,6 @@ fn module(world: &World, policy: &DecisionPolicy) -> Module {
             None => Module::NoKey,
             Some(bytes) => Module::Present(bytes.clone()),
         },
-    }
-}
-
-/// The sandbox's stage in the rollout's words.
-fn stage(stage: bellhop_sandbox::Stage) -> Stage {
-    match stage {
-        bellhop_sandbox::Stage::Verified => Stage::Verified,
-        bellhop_sandbox::Stage::Checked => Stage::Checked,
-        bellhop_sandbox::Stage::Compiled => Stage::Compiled,
-        bellhop_sandbox::Stage::Configured => Stage::Configured,
-        bellhop_sandbox::Stage::SelfTested => Stage::SelfTested,
     }
 }
 
