@@ -61,6 +61,8 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
                 "--locked",
                 "-p",
                 "bellhop-test-guests",
+                "--",
+                "build",
             ]))?;
             Ok(ExitCode::SUCCESS)
         }

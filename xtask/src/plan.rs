@@ -9,6 +9,7 @@
 //! | `doc` | default members | workspace | |
 //! | `build` | | x | |
 //! | `plugins` | | x | a WASM toolchain |
+//! | `fixtures` | | x | a WASM toolchain |
 //! | `test-build`, `test` | default members | workspace | |
 //! | `test-doc` | default members | workspace | |
 //! | `compiler` | | x | |
@@ -69,6 +70,18 @@ pub(crate) fn test() -> Vec<Step> {
             build_plugins(session, &artefacts)
         })
         .needs(&["build"]),
+        Step::check("fixtures", 20, |session| {
+            // The committed modules against a rebuild, and the SDK's bindings against the contract.
+            for arguments in [&["check"][..], &["bindings", "--check"]] {
+                let mut command = Command::new(cargo());
+                command
+                    .args(["run", "--locked", "--quiet", "-p", "bellhop-test-guests", "--"])
+                    .args(arguments);
+                session.run(&mut command)?;
+            }
+            Ok(())
+        })
+        .needs(&["plugins"]),
         Step::check("test-build", 30, |session| {
             session.suites = suites::build(session, ALL_BUT_THE_COMPILER)?;
             Ok(())
