@@ -124,7 +124,9 @@ impl Announcer {
 
     /// Queues what `touched` names.
     pub fn note(&mut self, world: &World, touched: &Touched) {
-        self.unchecked.extend(touched.services.iter().cloned());
+        // Facts can only forbid what is planned; what is not comes into a plan with the facts of then.
+        let planned = touched.services.iter().filter(|key| self.plans.contains_key(*key));
+        self.unchecked.extend(planned.cloned());
         self.urgent.extend(touched.services.iter().cloned());
         if touched.every_service {
             self.unchecked.extend(self.plans.keys().cloned());
@@ -284,8 +286,9 @@ impl Announcer {
         let mut plans: Vec<(ServiceKey, Option<Box<ServicePlan>>)> =
             Vec::with_capacity(drafts.len() + gone.len());
         for (draft, verdicts) in drafts.into_iter().zip(verdicts) {
+            let key = draft.request.service.service.key.clone();
             let plan = self.service_plan(context, draft, verdicts, plans.len(), &mut questions, &mut places);
-            plans.push((plan.key.clone(), Some(Box::new(plan))));
+            plans.push((key, Some(Box::new(plan))));
         }
         let answers = decisions.routes(&questions);
         for (place, answer) in places.into_iter().zip(answers) {
@@ -337,7 +340,6 @@ impl Announcer {
             None => Standing::Out,
         };
         let mut plan = ServicePlan {
-            key: service.key.clone(),
             uid: service.uid.clone(),
             standing,
             nodes: draft.request.nodes.iter().map(|facts| facts.node.name.clone()).zip(verdicts).collect(),

@@ -9,7 +9,7 @@ use crate::announce::standing::Standing;
 use crate::decision::{Consulted, Decided, NodeVerdict, ServiceFacts};
 use crate::flat::FlatMap;
 use crate::labels::Selector;
-use crate::names::{ObjectName, ServiceKey, Uid};
+use crate::names::{ObjectName, Uid};
 use crate::objects::{Advertisement, BgpPeer, Node};
 use crate::route::RouteAttributes;
 use crate::world::World;
@@ -20,9 +20,7 @@ pub type NodeVerdicts = Arc<[(ObjectName, Decided<NodeVerdict>)]>;
 /// What one node does about one Service.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ServicePlan {
-    /// The Service.
-    pub key: ServiceKey,
-    /// Its UID; a Service made anew under the same name starts afresh.
+    /// UID of the Service; a Service made anew under the same name starts afresh.
     pub uid: Uid,
     /// Where this node stands.
     pub standing: Standing,

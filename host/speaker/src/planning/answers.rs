@@ -173,8 +173,8 @@ impl Planning {
                 }
             }
         }
-        for plan in self.world.services().keys().filter_map(|key| self.announcer.service(key)) {
-            let key = &plan.key;
+        for key in self.world.services().keys() {
+            let Some(plan) = self.announcer.service(key) else { continue };
             for (node, decided) in plan.nodes.iter() {
                 decided.trail.iter().for_each(|one| note(one, &|| format!("Service/{key} and Node/{node}")));
             }
