@@ -270,13 +270,7 @@ fn problem(name: &ObjectName, status: &PolicyStatus) -> Problem {
 
 /// What a policy's `spec.plugin` leads to.
 fn module(world: &World, policy: &DecisionPolicy) -> Module {
-    match world.modules().get(&policy.config_map) {
-        None => Module::NoConfigMap,
-        Some(source) => match source.data.get(&policy.module_key) {
-            None => Module::NoKey,
-            Some(bytes) => Module::Present(bytes.clone()),
-        },
-    }
+    Module::find(policy, world.modules().get(&policy.config_map).map(|source| &**source))
 }
 
 /// A plugin's words on one line of bounded length.
