@@ -25,9 +25,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bellhop-index", &["bellhop-api", "bellhop-core"]),
     ("bellhop-net", &["bellhop-core"]),
     ("bellhop-sandbox", &["bellhop-core", "bellhop-policy-engine"]),
+    ("bellhop-kubernetes", &["bellhop-api", "bellhop-core", "bellhop-index"]),
     // It answers the sandbox that started it, in the sandbox's words.
     ("bellhop-compiler", &["bellhop-core", "bellhop-policy-engine", "bellhop-sandbox"]),
     // Runtime: where the pure parts meet the edges.
+    ("bellhop-runtime", &["bellhop-core", "bellhop-policy-engine", "bellhop-sandbox"]),
+    (
+        "bellhop-controller",
+        &[
+            "bellhop-api",
+            "bellhop-core",
+            "bellhop-index",
+            "bellhop-ipam",
+            "bellhop-kubernetes",
+            "bellhop-policy-engine",
+            "bellhop-runtime",
+        ],
+    ),
     (
         "bellhop-speaker",
         &[
@@ -37,17 +51,26 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bellhop-core",
             "bellhop-index",
             "bellhop-ipam",
+            "bellhop-kubernetes",
             "bellhop-l2",
             "bellhop-net",
             "bellhop-policy-engine",
+            "bellhop-runtime",
             "bellhop-sandbox",
         ],
     ),
     (
         "bellhop-cli",
-        &["bellhop-api", "bellhop-core", "bellhop-index", "bellhop-ipam", "bellhop-policy-engine"],
+        &[
+            "bellhop-api",
+            "bellhop-core",
+            "bellhop-index",
+            "bellhop-ipam",
+            "bellhop-kubernetes",
+            "bellhop-policy-engine",
+        ],
     ),
-    ("bellhop", &["bellhop-cli", "bellhop-core", "bellhop-speaker"]),
+    ("bellhop", &["bellhop-cli", "bellhop-controller", "bellhop-core", "bellhop-runtime", "bellhop-speaker"]),
     // Guests: they see the SDK and nothing of the host.
     ("bellhop-policy", &[]),
     ("address-by-label", &["bellhop-policy"]),
@@ -73,6 +96,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bellhop-net",
             "bellhop-policy",
             "bellhop-policy-engine",
+            "bellhop-runtime",
             "bellhop-sandbox",
             "bellhop-speaker",
             "node-maintenance",

@@ -201,6 +201,11 @@ pub struct PluginVersion {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub config_sha256: String,
+    /// ConfigMap in Bellhop's namespace with the controller's own copy of this version: the module, and in `policy.json`
+    /// the spec that it came with. Speakers act on this copy alone.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub config_map: String,
 }
 
 /// How far a candidate is.

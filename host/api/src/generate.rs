@@ -13,7 +13,7 @@ use serde_json::Value;
 
 pub use reference::fields_markdown;
 
-use crate::{AddressClaim, AddressPool, Advertisement, BGPPeer, DecisionPolicy, SpeakerConfig};
+use crate::{AddressClaim, AddressPool, Advertisement, BGPPeer, DecisionPolicy, SpeakerConfig, SpeakerState};
 
 /// First lines of every generated file.
 const HEADER: &str = "# Generated from host/api by `bellhop crds`; edit the types there.\n";
@@ -27,6 +27,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         BGPPeer::crd(),
         DecisionPolicy::crd(),
         SpeakerConfig::crd(),
+        SpeakerState::crd(),
     ];
     for crd in &mut crds {
         for version in &mut crd.spec.versions {

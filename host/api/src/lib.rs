@@ -27,6 +27,7 @@ mod decision_policy;
 mod schema;
 mod selector;
 mod speaker_config;
+mod speaker_state;
 
 pub use address_claim::{
     AddressClaim, AddressClaimSpec, AddressClaimStatus, ClaimDecidedBy, ClaimHolder, ClaimPort, PortProtocol,
@@ -43,6 +44,10 @@ pub use decision_policy::{
 pub use generate::{crds, crds_yaml, write_crds};
 pub use selector::{LabelSelector, LabelSelectorOperator, LabelSelectorRequirement};
 pub use speaker_config::{Drain, Listen, SpeakerConfig, SpeakerConfigSpec, SpeakerConfigStatus};
+pub use speaker_state::{
+    LoadedPolicy, SessionState, SpeakerException, SpeakerPhase, SpeakerState, SpeakerStateSpec,
+    SpeakerStateStatus,
+};
 
 /// API group of every kind here.
 pub const GROUP: &str = "bellhop.dev";

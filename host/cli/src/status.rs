@@ -18,6 +18,7 @@ pub fn table(status: &Status, width: Option<usize>) -> String {
     let role = match status.allocation {
         AllocationRole::Writer => "allocates addresses",
         AllocationRole::Standby => "stands by: another process holds the state directory's lock",
+        AllocationRole::Controller => "announces; the controller allocates",
         AllocationRole::RequestedOnly => "serves only addresses that Services ask for (no --allocate)",
     };
     let mut text = format!("Node {}: {phase}; {role} (bellhop {})\n", status.node, status.version);

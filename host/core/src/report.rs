@@ -93,6 +93,8 @@ pub enum AllocationRole {
     Standby,
     /// Started without `--allocate`: serves only addresses that are asked for.
     RequestedOnly,
+    /// A speaker of a cluster: the controller does.
+    Controller,
 }
 
 /// One peer.

@@ -18,7 +18,6 @@ pub mod binder;
 pub mod claim_writer;
 pub mod claims;
 pub mod generation;
-pub mod loader;
 pub mod planning;
 pub mod socket;
 pub mod standalone;

@@ -8,35 +8,32 @@
 //! is announced before every policy is active or has failed, and no peer is dialled before the first announcement is
 //! complete and its addresses are bound.
 
+mod allocator;
 mod answers;
-mod journal;
 mod outbox;
 mod peers;
-mod policies;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellhop_core::announce::{Announcer, Changes};
-use bellhop_core::decision::FamilyUsage;
-use bellhop_core::report::{AllocationRole, Answer, Phase, Question};
+use bellhop_core::report::{Answer, Phase, Question};
 use bellhop_core::settings::SpeakerSettings;
 use bellhop_core::{Delta, ObjectName, ObjectRef, Problem, Touched, World};
-use bellhop_ipam::{ClaimChange, Ledger, Mode};
+use bellhop_ipam::ClaimChange;
 use bellhop_net::addresses::LIFETIME;
+use bellhop_runtime::journal::{Finder, Journal};
+use bellhop_runtime::loader::{Job, Loaded};
+use bellhop_runtime::policies::Policies;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bgp::{BgpHandle, ShutdownMode};
 use crate::binder::Wanted;
 use crate::claim_writer::Written;
-use crate::claims::StoreError;
 use crate::generation::RestartMark;
-use crate::loader::{Job, Loaded};
-use journal::{Finder, Journal};
+use allocator::Allocator;
 use outbox::Outbox;
-use policies::Policies;
 
 /// How long a start waits for policies. A compile child has 20 s; a few of them in a row are still within the restart
 /// time that peers grant (120 s).
@@ -47,12 +44,6 @@ const BINDING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Events taken in before the next slice of planning: enough to fold a burst, few enough to stay prompt.
 const BURST: usize = 16;
-
-/// Standalone binds by default: nothing else serves the addresses of a plain host.
-const BIND_BY_DEFAULT: bool = true;
-
-/// After a claim could not be written. A full disk is not helped by trying as fast as it fails.
-const WRITE_RETRY: Duration = Duration::from_secs(1);
 
 /// Beside the drain wait, what a stop may take before it ends all the same.
 const STOP_MARGIN: Duration = Duration::from_secs(3);
@@ -79,6 +70,36 @@ pub enum Event {
     },
 }
 
+impl From<Box<Loaded>> for Event {
+    fn from(loaded: Box<Loaded>) -> Self {
+        Self::Loaded(loaded)
+    }
+}
+
+/// Who allocates the addresses that a planner announces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Allocation {
+    /// This process (standalone).
+    Own {
+        /// For Services that ask for none by name, too (`--allocate`).
+        allocate: bool,
+    },
+    /// The cluster's controller.
+    Controller,
+}
+
+/// What a planner is told once.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The node it plans for.
+    pub node: ObjectName,
+    /// Who allocates.
+    pub allocation: Allocation,
+    /// Whether announced addresses are bound on `lo` where no SpeakerConfig says so or otherwise: in standalone form,
+    /// where nothing else serves the addresses of a plain host.
+    pub bind_by_default: bool,
+}
+
 /// How a stop goes on.
 #[derive(Clone, Copy, Debug)]
 enum Stopping {
@@ -88,54 +109,22 @@ enum Stopping {
     Drain { until: Instant },
 }
 
-/// Who allocates and writes claims.
-#[derive(Debug)]
-struct Role {
-    /// Started with `--allocate`.
-    allocate: bool,
-    /// The claim writer, while this process holds the lock of the state directory.
-    writer: Option<mpsc::Sender<Vec<ClaimChange>>>,
-}
-
-impl Role {
-    fn report(&self) -> AllocationRole {
-        match (self.allocate, &self.writer) {
-            (true, None) => AllocationRole::Standby,
-            (true, Some(_)) => AllocationRole::Writer,
-            (false, _) => AllocationRole::RequestedOnly,
-        }
-    }
-
-    fn mode(&self) -> Mode {
-        if self.allocate { Mode::Allocate } else { Mode::RequestedOnly }
-    }
-}
-
 /// The planning thread's state.
 pub struct Planning {
-    node: ObjectName,
+    options: Options,
     phase: Phase,
     phase_since: Instant,
     world: World,
-    ledger: Ledger,
+    /// In standalone form.
+    allocator: Option<Allocator>,
     announcer: Announcer,
     outbox: Outbox,
     policies: Policies,
-    role: Role,
     mark: RestartMark,
     restarted: bool,
     bgp: BgpHandle,
     binder: watch::Sender<Option<Wanted>>,
-    /// Claims on their way to the disk; nothing is proposed meanwhile.
-    writing: bool,
-    /// A claim could not be written: nothing is proposed before this time.
-    write_again_at: Option<Instant>,
-    /// What changed since the ledger last planned.
-    unplanned: Touched,
     bound: BTreeSet<IpAddr>,
-    pools: BTreeMap<ObjectName, Vec<FamilyUsage>>,
-    ledger_problems: Vec<Problem>,
-    write_problems: BTreeMap<IpAddr, Problem>,
     peer_problems: Vec<Problem>,
     journal: Journal,
     peers_changed: bool,
@@ -145,37 +134,32 @@ pub struct Planning {
 }
 
 impl Planning {
-    /// A planner for `node`.
-    #[allow(clippy::too_many_arguments, reason = "one argument per neighbour; called once")]
+    /// A planner with its neighbours.
     pub fn new(
-        node: ObjectName,
-        allocate: bool,
+        options: Options,
         mark: RestartMark,
         bgp: BgpHandle,
         binder: watch::Sender<Option<Wanted>>,
         loader: mpsc::Sender<Job>,
     ) -> Self {
+        let allocator = match options.allocation {
+            Allocation::Own { allocate } => Some(Allocator::new(allocate)),
+            Allocation::Controller => None,
+        };
         Self {
-            announcer: Announcer::new(node.clone(), BIND_BY_DEFAULT),
-            node,
+            announcer: Announcer::new(options.node.clone(), options.bind_by_default),
+            options,
             outbox: Outbox::default(),
             phase: Phase::Reading,
             phase_since: Instant::now(),
             world: World::default(),
-            ledger: Ledger::new(),
+            allocator,
             policies: Policies::new(loader),
-            role: Role { allocate, writer: None },
             restarted: mark.stands(),
             mark,
             bgp,
             binder,
-            writing: false,
-            write_again_at: None,
-            unplanned: Touched::default(),
             bound: BTreeSet::new(),
-            pools: BTreeMap::new(),
-            ledger_problems: Vec::new(),
-            write_problems: BTreeMap::new(),
             peer_problems: Vec::new(),
             journal: Journal::default(),
             peers_changed: false,
@@ -238,7 +222,7 @@ impl Planning {
             .chain(self.policies.deadline())
             .chain(phase_deadline)
             .chain(stop_deadline)
-            .chain(self.write_again_at)
+            .chain(self.allocator.as_ref().and_then(Allocator::deadline))
             .min();
         match deadline {
             Some(at) => tokio::time::timeout_at(at.into(), inbox.recv()).await.ok().flatten(),
@@ -265,9 +249,10 @@ impl Planning {
                 }
             }
             Event::Writer(writer) => {
-                tracing::info!(node = %self.node, "holds the lock of the state directory: writes claims from now on");
-                self.role.writer = Some(writer);
-                self.unplanned.merge(Touched::everything());
+                tracing::info!(node = %self.options.node, "holds the lock of the state directory: writes claims from now on");
+                if let Some(allocator) = &mut self.allocator {
+                    allocator.set_writer(writer);
+                }
             }
             Event::Ask(question, reply) => {
                 let _ = reply.send(self.answer(question));
@@ -289,13 +274,19 @@ impl Planning {
         if self.phase != Phase::Reading {
             self.announcer.note(&self.world, &touched);
         }
-        self.unplanned.merge(touched);
+        self.note_allocator(touched);
     }
 
     /// Every Service is decided again, as the policies in force changed.
     fn re_evaluate(&mut self) {
         self.announcer.re_evaluate(&self.world);
-        self.unplanned.policies = true;
+        self.note_allocator(Touched { policies: true, ..Touched::default() });
+    }
+
+    fn note_allocator(&mut self, touched: Touched) {
+        if let Some(allocator) = &mut self.allocator {
+            allocator.note(touched);
+        }
     }
 
     fn follow_policies(&mut self, now: Instant) {
@@ -305,38 +296,10 @@ impl Planning {
     }
 
     fn take_written(&mut self, written: Vec<Written>) {
-        self.writing = false;
-        for Written { change, result } in written {
-            let address = change.address();
-            match result {
-                Ok(()) => {
-                    self.write_problems.remove(&address);
-                    let claim = match change {
-                        ClaimChange::Create(claim) | ClaimChange::Update(claim) => Some(Arc::new(claim)),
-                        ClaimChange::Release(_) => None,
-                    };
-                    let holders = claim
-                        .iter()
-                        .flat_map(|claim| &claim.holders)
-                        .map(|holder| holder.service.to_string());
-                    let holders = holders.collect::<Vec<_>>().join(",");
-                    match &claim {
-                        Some(_) => tracing::info!(%address, holders, "claim written"),
-                        None => tracing::info!(%address, "claim removed"),
-                    }
-                    self.apply(Delta::Claim(address, claim));
-                }
-                Err(error) => {
-                    self.write_problems.insert(address, error.problem(address));
-                    if matches!(error, StoreError::Exists { .. }) {
-                        self.ledger.avoid(address);
-                    }
-                    self.unplanned.addresses = true;
-                    self.write_again_at = Some(Instant::now() + WRITE_RETRY);
-                }
-            }
+        let Some(allocator) = &mut self.allocator else { return };
+        for delta in allocator.take_written(written, &mut self.journal) {
+            self.apply(delta);
         }
-        self.journal.all(Finder::Claims, self.write_problems.values());
     }
 
     /// True once the World is whole and every policy is active or has failed: before, no step plans anything.
@@ -354,7 +317,9 @@ impl Planning {
         if !self.plans() {
             return;
         }
-        self.plan_claims(now).await;
+        if let Some(allocator) = &mut self.allocator {
+            allocator.plan(now, &self.world, self.policies.decisions(now), &mut self.journal).await;
+        }
         if std::mem::take(&mut self.peers_changed) {
             // Before the routes: what is wanted of a peer that is not configured yet would be dropped.
             self.configure_bgp().await;
@@ -406,42 +371,6 @@ impl Planning {
             && self.announcer.bindings().is_subset(&self.bound)
     }
 
-    /// Lets the ledger plan what changed, and hands its proposals to the writer.
-    async fn plan_claims(&mut self, now: Instant) {
-        if self.write_again_at.is_some_and(|at| now < at) {
-            return;
-        }
-        self.write_again_at = None;
-        let due = self.unplanned.addresses
-            || self.unplanned.every_service
-            || !self.unplanned.services.is_empty()
-            || self.unplanned.synced;
-        if self.writing || !due {
-            return;
-        }
-        let touched = std::mem::take(&mut self.unplanned);
-        let plan = self.ledger.plan(
-            &self.world,
-            &touched,
-            self.role.mode(),
-            self.policies.decisions(Instant::now()),
-        );
-        self.journal.all(Finder::Pools, &plan.problems);
-        for (service, allocation) in &plan.outcomes {
-            let problems: Vec<Problem> =
-                allocation.waiting.as_deref().into_iter().chain(&allocation.warnings).cloned().collect();
-            self.journal.object(Finder::Allocation, &ObjectRef::namespaced("Service", service), &problems);
-        }
-        for service in &plan.gone {
-            self.journal.forget(Finder::Allocation, ObjectRef::namespaced("Service", service));
-        }
-        self.ledger_problems = plan.problems;
-        self.pools = plan.pools;
-        if let Some(writer) = self.role.writer.as_ref().filter(|_| !plan.changes.is_empty()) {
-            self.writing = writer.send(plan.changes).await.is_ok();
-        }
-    }
-
     async fn carry_out(&mut self, now: Instant, changes: Changes) {
         if !changes.bind.is_empty() || !changes.unbind.is_empty() || self.binder.borrow().is_none() {
             let wanted = self.announcer.bindings();
@@ -476,16 +405,21 @@ impl Planning {
 
     async fn configure_bgp(&mut self) {
         self.follow_restart_times();
-        let Some(node) = self.world.nodes().get(&self.node) else {
+        let Some(node) = self.world.nodes().get(&self.options.node) else {
             let message = "no Node of this name among the manifests, so no peer is dialled; add it, or start with --node \
                            as a Node is named";
-            let problem =
-                Problem::new(ObjectRef::cluster("Node", self.node.clone()), "NodeMissing", "", "", message);
+            let problem = Problem::new(
+                ObjectRef::cluster("Node", self.options.node.clone()),
+                "NodeMissing",
+                "",
+                "",
+                message,
+            );
             self.peer_problems = vec![problem];
             self.journal.all(Finder::Peers, &self.peer_problems);
             return;
         };
-        let settings = SpeakerSettings::of(&self.world, node, BIND_BY_DEFAULT);
+        let settings = SpeakerSettings::of(&self.world, node, self.options.bind_by_default);
         let config = peers::bgp_config(&self.world, node, &settings, self.restarted);
         let refused = self.bgp.configure(config).await;
         self.peer_problems = refused
@@ -507,9 +441,9 @@ impl Planning {
         let until = match self.stopping {
             Some(_) => now,
             None => {
-                let node = self.world.nodes().get(&self.node);
+                let node = self.world.nodes().get(&self.options.node);
                 let wait = node.map_or(Duration::ZERO, |node| {
-                    SpeakerSettings::of(&self.world, node, BIND_BY_DEFAULT).drain_wait
+                    SpeakerSettings::of(&self.world, node, self.options.bind_by_default).drain_wait
                 });
                 tracing::info!(?wait, "stopping: graceful shutdown first (RFC 8326), then withdrawal");
                 self.announcer.stop(&self.world);

@@ -16,14 +16,15 @@ use std::time::Duration;
 use anyhow::Context;
 use bellhop_core::{Delta, ObjectName};
 use bellhop_index::{Folder, ManifestSource};
+use bellhop_runtime::loader;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::bgp::BgpHandle;
 use crate::claims::{ClaimFiles, WriterLock};
 use crate::generation::RestartMark;
-use crate::planning::{Event, Planning};
-use crate::{binder, claim_writer, loader, socket};
+use crate::planning::{Allocation, Event, Planning};
+use crate::{binder, claim_writer, planning, socket};
 
 /// Events on their way to the planning thread. Each is a batch, so few are enough; a full channel slows the sources
 /// down and loses nothing.
@@ -90,8 +91,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let bgp = BgpHandle::start();
     let planning = Planning::new(
-        options.node.clone(),
-        options.allocate,
+        planning::Options {
+            node: options.node.clone(),
+            allocation: Allocation::Own { allocate: options.allocate },
+            bind_by_default: true,
+        },
         mark,
         bgp,
         binder::start(events.clone()).context("cannot open a netlink socket")?,

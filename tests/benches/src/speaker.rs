@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bellhop_core::{Delta, Family};
 use bellhop_lab::netns::Namespace;
+use bellhop_runtime::loader;
 use bellhop_speaker::bgp::BgpHandle;
 use bellhop_speaker::generation::RestartMark;
-use bellhop_speaker::loader;
-use bellhop_speaker::planning::{Event, Planning};
+use bellhop_speaker::planning::{self, Allocation, Event, Planning};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
@@ -77,7 +77,12 @@ pub fn serve(state: &Path) -> Result<()> {
     let bgp = runtime.block_on(async { BgpHandle::start() });
     let (binder, _bindings) = watch::channel(None);
     let loader = loader::start(state.join("no-compiler"), events.clone());
-    let planning = Planning::new(NODE.name().into(), false, mark, bgp.clone(), binder, loader);
+    let options = planning::Options {
+        node: NODE.name().into(),
+        allocation: Allocation::Own { allocate: false },
+        bind_by_default: true,
+    };
+    let planning = Planning::new(options, mark, bgp.clone(), binder, loader);
     let handle = runtime.handle().clone();
     std::thread::Builder::new()
         .name("planning".into())

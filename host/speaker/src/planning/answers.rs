@@ -8,16 +8,17 @@ use bellhop_core::announce::facts::EndpointCounts;
 use bellhop_core::announce::service_plan::{AddressPlan, ServicePlan};
 use bellhop_core::announce::standing::Standing;
 use bellhop_core::decision::{ConsultOutcome, Consulted, NodeVerdict};
-use bellhop_core::objects::{Service, TrafficPolicy};
+use bellhop_core::objects::{AddressPool, AddressRange, Service, TrafficPolicy};
 use bellhop_core::report::{
-    AddressExplanation, AllocationExplanation, Answer, Condition, NodeExplanation, PeerExplanation, PeerRow,
-    PoolRow, Question, RouteRow, ServiceExplanation, ServiceRow, Status,
+    AddressExplanation, AllocationExplanation, AllocationRole, Answer, Condition, NodeExplanation,
+    PeerExplanation, PeerRow, PoolRow, Question, RouteRow, ServiceExplanation, ServiceRow, Status,
 };
 use bellhop_core::route::Family;
 use bellhop_core::{ObjectName, ObjectRef, Problem, ServiceKey};
 use bellhop_ipam::Step;
 
 use super::Planning;
+use super::allocator::Allocator;
 
 impl Planning {
     pub(super) fn answer(&self, question: Question) -> Answer {
@@ -36,10 +37,10 @@ impl Planning {
 
     fn status(&self) -> Status {
         Status {
-            node: self.node.to_string(),
+            node: self.options.node.to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
             phase: self.phase,
-            allocation: self.role.report(),
+            allocation: self.allocator.as_ref().map_or(AllocationRole::Controller, Allocator::role),
             peers: self.peer_rows(),
             services: self
                 .world
@@ -88,7 +89,7 @@ impl Planning {
     }
 
     fn allocated(&self, service: &Service) -> Condition {
-        let outcome = self.ledger.outcomes().get(&service.key);
+        let outcome = self.outcome(&service.key);
         if let Some(problem) = outcome.and_then(|outcome| outcome.waiting.as_deref()) {
             return Condition { status: false, reason: problem.reason.clone(), message: problem.told() };
         }
@@ -105,6 +106,11 @@ impl Planning {
                 reason: "Pending".into(),
                 message: "an address is chosen and waits for its claim to be written".into(),
             },
+            (false, None) if self.allocator.is_none() => Condition {
+                status: false,
+                reason: "Pending".into(),
+                message: "no claim names the Service; the controller makes them".into(),
+            },
             (false, None) => Condition {
                 status: false,
                 reason: "Pending".into(),
@@ -119,30 +125,34 @@ impl Planning {
             .values()
             .map(|pool| PoolRow {
                 name: pool.name.to_string(),
-                ranges: self
-                    .ledger
-                    .pool(&pool.name)
-                    .map(|in_force| in_force.ranges.iter().map(ToString::to_string).collect())
-                    .unwrap_or_default(),
+                ranges: self.ranges_in_force(pool).iter().map(ToString::to_string).collect(),
                 usage: self
-                    .pools
-                    .get(&pool.name)
-                    .into_iter()
-                    .flatten()
+                    .allocator
+                    .iter()
+                    .flat_map(|allocator| allocator.usage(&pool.name))
                     .map(|usage| (usage.family, usage.used, usage.free))
                     .collect(),
             })
             .collect()
     }
 
+    /// The ranges that addresses are taken from; where the controller allocates, those that the pool names.
+    fn ranges_in_force<'a>(&'a self, pool: &'a AddressPool) -> &'a [AddressRange] {
+        match &self.allocator {
+            Some(allocator) => allocator.ledger().pool(&pool.name).map_or(&[], |pool| &pool.ranges),
+            None => &pool.ranges,
+        }
+    }
+
+    /// What the ledger of this process says of a Service.
+    fn outcome(&self, service: &ServiceKey) -> Option<&bellhop_ipam::Allocation> {
+        let allocator = self.allocator.as_ref()?;
+        allocator.ledger().outcomes().get(service).map(|outcome| &**outcome)
+    }
+
     fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.world.problems().values().flatten().cloned().collect();
-        problems.extend(self.ledger_problems.iter().cloned());
-        problems.extend(
-            self.ledger.outcomes().values().filter_map(|outcome| outcome.waiting.as_deref().cloned()),
-        );
-        problems.extend(self.ledger.outcomes().values().flat_map(|outcome| outcome.warnings.clone()));
-        problems.extend(self.write_problems.values().cloned());
+        problems.extend(self.allocator.iter().flat_map(Allocator::problems));
         problems.extend(self.peer_problems.iter().cloned());
         problems.extend(self.policies.problems());
         problems.extend(self.failing());
@@ -163,7 +173,7 @@ impl Planning {
                 failing.entry(&policy.name).or_default().add(consulted, of);
             }
         };
-        for (key, outcome) in self.ledger.outcomes() {
+        for (key, outcome) in self.allocator.iter().flat_map(|allocator| allocator.ledger().outcomes()) {
             for step in &outcome.decided {
                 // The story of an address lasts as long as the address; a version that has gone since is not to blame.
                 if let Step::Policy(consulted) = step
@@ -228,7 +238,7 @@ impl Planning {
         ServiceExplanation {
             namespace: service.key.namespace.to_string(),
             name: service.key.name.to_string(),
-            node: self.node.to_string(),
+            node: self.options.node.to_string(),
             traffic_policy: match service.traffic_policy {
                 TrafficPolicy::Cluster => "Cluster".into(),
                 TrafficPolicy::Local => "Local".into(),
@@ -246,7 +256,7 @@ impl Planning {
     }
 
     fn explain_allocation(&self, service: &Service) -> AllocationExplanation {
-        let outcome = self.ledger.outcomes().get(&service.key);
+        let outcome = self.outcome(&service.key);
         let steps = outcome.map(|outcome| outcome.decided.as_slice()).unwrap_or_default();
         AllocationExplanation {
             condition: Some(self.allocated(service)),

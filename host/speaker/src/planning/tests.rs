@@ -67,7 +67,12 @@ impl Rig {
         let (events, inbox) = mpsc::channel(16);
         let (wanted, binder) = watch::channel(None);
         let (loader, jobs) = mpsc::channel(16);
-        let planning = Planning::new("node-1".into(), true, mark, BgpHandle::start(), wanted, loader);
+        let options = Options {
+            node: "node-1".into(),
+            allocation: Allocation::Own { allocate: true },
+            bind_by_default: true,
+        };
+        let planning = Planning::new(options, mark, BgpHandle::start(), wanted, loader);
         tokio::spawn(planning.run(inbox));
         Self { events, binder, jobs, _state: state }
     }

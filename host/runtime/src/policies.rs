@@ -21,7 +21,7 @@ const LINE_SHOWN: usize = 256;
 const DIGEST_SHOWN: usize = 12;
 
 /// Every DecisionPolicy of the World with its stage machine, and the engine that asks those in force.
-pub(super) struct Policies {
+pub struct Policies {
     engine: Engine,
     rollouts: BTreeMap<ObjectName, Rollout>,
     /// Step and reason last logged, so that transitions are logged and nothing else.
@@ -32,7 +32,8 @@ pub(super) struct Policies {
 }
 
 impl Policies {
-    pub(super) fn new(loader: mpsc::Sender<Job>) -> Self {
+    /// No policies yet; modules are loaded by `loader`.
+    pub fn new(loader: mpsc::Sender<Job>) -> Self {
         Self {
             engine: Engine::with_runner(Arc::new(Workers::default())),
             rollouts: BTreeMap::new(),
@@ -43,23 +44,23 @@ impl Policies {
     }
 
     /// Whoever answers decisions at `now`.
-    pub(super) fn decisions(&mut self, now: Instant) -> &mut dyn Decisions {
+    pub fn decisions(&mut self, now: Instant) -> &mut dyn Decisions {
         self.engine.set_now(now);
         &mut self.engine
     }
 
     /// True when no policy is on its way any more.
-    pub(super) fn settled(&self) -> bool {
+    pub fn settled(&self) -> bool {
         self.rollouts.values().all(Rollout::settled)
     }
 
     /// When [`Policies::tick`] is due.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         self.rollouts.values().filter_map(Rollout::next_deadline).min()
     }
 
     /// Takes over the World's policies and modules; true when what is in force changed.
-    pub(super) fn follow(&mut self, now: Instant, world: &World) -> bool {
+    pub fn follow(&mut self, now: Instant, world: &World) -> bool {
         let mut outputs = Vec::new();
         let gone: Vec<ObjectName> =
             self.rollouts.keys().filter(|name| !world.policies().contains_key(*name)).cloned().collect();
@@ -92,7 +93,7 @@ impl Policies {
     }
 
     /// Takes a loaded version; true when what is in force changed.
-    pub(super) fn take_loaded(&mut self, now: Instant, loaded: Loaded) -> bool {
+    pub fn take_loaded(&mut self, now: Instant, loaded: Loaded) -> bool {
         let Loaded { policy, load, result } = loaded;
         let Some(rollout) = self.rollouts.get_mut(&policy) else { return false };
         let mut outputs = Vec::new();
@@ -115,7 +116,7 @@ impl Policies {
     }
 
     /// Tries again what failed by the machine's own fault.
-    pub(super) fn tick(&mut self, now: Instant) {
+    pub fn tick(&mut self, now: Instant) {
         let mut outputs = Vec::new();
         for rollout in self.rollouts.values_mut() {
             rollout.handle(now, Input::Tick, &mut outputs);
@@ -194,7 +195,7 @@ impl Policies {
     }
 
     /// Logs what plugins logged, and each kind of failure of a version once.
-    pub(super) fn log_events(&mut self) {
+    pub fn log_events(&mut self) {
         for failure in self.engine.take_failures() {
             let object = ObjectRef::cluster("DecisionPolicy", failure.policy);
             tracing::warn!(
@@ -217,7 +218,7 @@ impl Policies {
     }
 
     /// The policies as `bellhop status` shows them.
-    pub(super) fn rows(&self) -> Vec<PolicyRow> {
+    pub fn rows(&self) -> Vec<PolicyRow> {
         self.rollouts
             .iter()
             .map(|(name, rollout)| {
@@ -248,12 +249,12 @@ impl Policies {
     }
 
     /// sha256 of the module in force, while one is.
-    pub(super) fn active(&self, name: &str) -> Option<&Arc<str>> {
+    pub fn active(&self, name: &str) -> Option<&Arc<str>> {
         self.rollouts.get(name).and_then(Rollout::active)
     }
 
     /// What keeps policies, or newer versions of them, out of force.
-    pub(super) fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self) -> Vec<Problem> {
         let refused = |(name, rollout): (&ObjectName, &Rollout)| {
             let status = rollout.status(None);
             (!status.reason.is_empty()).then(|| problem(name, &status))

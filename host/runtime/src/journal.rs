@@ -6,7 +6,7 @@ use bellhop_core::{ObjectRef, Problem};
 
 /// Who finds problems; each speaks for all objects that it knows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Finder {
+pub enum Finder {
     /// Reading manifests.
     Manifests,
     /// The pools of the ledger.
@@ -21,11 +21,11 @@ pub(super) enum Finder {
 
 /// The problems that stand, as they were logged.
 #[derive(Debug, Default)]
-pub(super) struct Journal(BTreeMap<(Finder, ObjectRef), Vec<Problem>>);
+pub struct Journal(BTreeMap<(Finder, ObjectRef), Vec<Problem>>);
 
 impl Journal {
     /// These are all problems of one object.
-    pub(super) fn object(&mut self, finder: Finder, object: &ObjectRef, problems: &[Problem]) {
+    pub fn object(&mut self, finder: Finder, object: &ObjectRef, problems: &[Problem]) {
         let key = (finder, object.clone());
         let before = self.0.get(&key).map(Vec::as_slice).unwrap_or_default();
         for problem in problems.iter().filter(|problem| !before.contains(problem)) {
@@ -41,7 +41,7 @@ impl Journal {
     }
 
     /// These are all problems that one finder has with any object.
-    pub(super) fn all<'a>(&mut self, finder: Finder, problems: impl IntoIterator<Item = &'a Problem>) {
+    pub fn all<'a>(&mut self, finder: Finder, problems: impl IntoIterator<Item = &'a Problem>) {
         let mut by_object: BTreeMap<&ObjectRef, Vec<Problem>> = BTreeMap::new();
         for problem in problems {
             by_object.entry(&problem.object).or_default().push(problem.clone());
@@ -57,7 +57,7 @@ impl Journal {
     }
 
     /// An object is gone, and what was wrong with it.
-    pub(super) fn forget(&mut self, finder: Finder, object: ObjectRef) {
+    pub fn forget(&mut self, finder: Finder, object: ObjectRef) {
         self.0.remove(&(finder, object));
     }
 }

@@ -14,8 +14,6 @@ use bellhop_policy_engine::rollout::LoadId;
 use bellhop_sandbox::{CompilerCommand, Limits, LoadError};
 use tokio::sync::mpsc;
 
-use crate::planning::Event;
-
 /// Jobs that wait: one per policy, and clusters have a handful of policies.
 const DEPTH: usize = 64;
 
@@ -50,14 +48,17 @@ impl std::fmt::Debug for Loaded {
     }
 }
 
-/// Starts the thread.
-pub fn start(compiler: PathBuf, planner: mpsc::Sender<Event>) -> mpsc::Sender<Job> {
+/// Starts the thread. It ends when the sender or the planner is gone.
+pub fn start<Event>(compiler: PathBuf, planner: mpsc::Sender<Event>) -> mpsc::Sender<Job>
+where
+    Event: From<Box<Loaded>> + Send + 'static,
+{
     let (sender, mut inbox) = mpsc::channel::<Job>(DEPTH);
     std::thread::spawn(move || {
         let compiler = CompilerCommand::new(compiler);
         while let Some(job) = inbox.blocking_recv() {
             let loaded = load(&compiler, job);
-            if planner.blocking_send(Event::Loaded(Box::new(loaded))).is_err() {
+            if planner.blocking_send(Box::new(loaded).into()).is_err() {
                 return;
             }
         }
