@@ -10,6 +10,9 @@ cd "$(dirname "$0")/.."
 
 # The lab: FRR's routers, namespaces, packet filters, what the client and the transcript use.
 PACKAGES="frr iproute2 iputils-ping nftables jq curl procps"
+# The cluster: what its nodes run beside Kubernetes, and what its scripts use; docs/contributing/test-cluster.md. Its control plane
+# and kubelets are built by tests/cluster/build.sh, with Go.
+PACKAGES="$PACKAGES containerd runc containernetworking-plugins conntrack ethtool iptables openssl socat util-linux"
 # What cargo needs to link and to build the few C parts (zstd).
 PACKAGES="$PACKAGES gcc libc6-dev"
 # The WebAssembly toolchain, unless rustup has the target: docs/decisions/wasm-toolchain.md.
@@ -64,8 +67,8 @@ if [ -n "$missing" ]; then
     command -v apt-get >/dev/null || die "apt-get is missing; install: $missing"
     [ "$(id -u)" = 0 ] || die "not root; run as root: apt-get install --no-install-recommends $missing"
     say "apt-get install $missing"
-    # FRR's own service must not run on this machine: the lab starts its daemons itself, each in its namespace.
-    # Debian asks policy-rc.d before it starts a service that it has just installed.
+    # FRR's and containerd's own services must not run on this machine: lab and cluster start them themselves, each in its
+    # namespace. Debian asks policy-rc.d before it starts a service that it has just installed.
     if [ ! -e /usr/sbin/policy-rc.d ]; then
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
         printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
@@ -75,9 +78,11 @@ if [ -n "$missing" ]; then
     apt-get -q -o DPkg::Lock::Timeout=300 update
     # shellcheck disable=SC2086
     apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $missing
-    case " $missing" in
-    *" frr "*) if command -v systemctl >/dev/null; then systemctl disable --quiet frr 2>/dev/null || true; fi ;;
-    esac
+    for service in frr containerd; do
+        case " $missing" in
+        *" $service "*) if command -v systemctl >/dev/null; then systemctl disable --quiet $service 2>/dev/null || true; fi ;;
+        esac
+    done
     missing=$(missing_packages)
     [ -z "$missing" ] || die "still missing or too old after apt-get install: $missing(rustc-web must be at least $RUSTC_WEB; is bookworm-security among the sources?)"
 fi

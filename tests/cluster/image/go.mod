@@ -1,0 +1,3 @@
+module bellhop.dev/tests/cluster/image
+
+go 1.26.0
