@@ -318,7 +318,9 @@ impl Planning {
             return;
         }
         if let Some(allocator) = &mut self.allocator {
-            allocator.plan(now, &self.world, self.policies.decisions(now), &mut self.journal).await;
+            let decisions = self.policies.decisions(now);
+            let changes = allocator.plan(now, &self.world, decisions, &mut self.journal);
+            allocator.write(changes).await;
         }
         if std::mem::take(&mut self.peers_changed) {
             // Before the routes: what is wanted of a peer that is not configured yet would be dropped.

@@ -18,7 +18,7 @@ use crate::claim_writer::Written;
 use crate::claims::StoreError;
 
 /// After a claim could not be written. A full disk is not helped by trying as fast as it fails.
-const WRITE_RETRY: Duration = Duration::from_secs(1);
+pub(super) const WRITE_RETRY: Duration = Duration::from_secs(1);
 
 /// The ledger of a standalone process and what it has under way.
 #[derive(Debug)]
@@ -127,16 +127,16 @@ impl Allocator {
         deltas
     }
 
-    /// Lets the ledger plan what changed, and hands its proposals to the writer.
-    pub(super) async fn plan(
+    /// Lets the ledger plan what changed; returns its proposals where this process may carry them out.
+    pub(super) fn plan(
         &mut self,
         now: Instant,
         world: &World,
         decisions: &mut dyn Decisions,
         journal: &mut Journal,
-    ) {
+    ) -> Vec<ClaimChange> {
         if self.write_again_at.is_some_and(|at| now < at) {
-            return;
+            return Vec::new();
         }
         self.write_again_at = None;
         let due = self.unplanned.addresses
@@ -144,7 +144,7 @@ impl Allocator {
             || !self.unplanned.services.is_empty()
             || self.unplanned.synced;
         if self.writing || !due {
-            return;
+            return Vec::new();
         }
         let touched = std::mem::take(&mut self.unplanned);
         let plan = self.ledger.plan(world, &touched, self.mode(), decisions);
@@ -159,8 +159,13 @@ impl Allocator {
         }
         self.pool_problems = plan.problems;
         self.pools = plan.pools;
-        if let Some(writer) = self.writer.as_ref().filter(|_| !plan.changes.is_empty()) {
-            self.writing = writer.send(plan.changes).await.is_ok();
+        if self.writer.is_some() { plan.changes } else { Vec::new() }
+    }
+
+    /// Hands proposals to the claim writer; what came of them returns as an event.
+    pub(super) async fn write(&mut self, changes: Vec<ClaimChange>) {
+        if let Some(writer) = self.writer.as_ref().filter(|_| !changes.is_empty()) {
+            self.writing = writer.send(changes).await.is_ok();
         }
     }
 }

@@ -6,6 +6,7 @@ use bellhop_policy_engine::rollout::LoadId;
 use bellhop_sandbox::{LoadError, Refusal, Stage};
 use tempfile::TempDir;
 
+use super::allocator::WRITE_RETRY;
 use super::*;
 use crate::claim_writer;
 use crate::claims::FakeClaims;
