@@ -24,12 +24,24 @@ use crate::selector::LabelSelector;
     doc = "A sandboxed WebAssembly plugin that answers which address a Service gets, which nodes may announce it, or which attributes its routes have.",
     printcolumn(name = "Hook", type_ = "string", json_path = ".spec.hook"),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
-    printcolumn(name = "Active", type_ = "string", json_path = ".status.active.sha256"),
+    printcolumn(name = "Active", type_ = "string", json_path = ".status.active.digest"),
+    printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidate.digest"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
     printcolumn(
         name = "Ready",
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(
+        name = "Failure-Policy",
+        type_ = "string",
+        json_path = ".spec.failurePolicy",
+        priority = "1"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -193,6 +205,10 @@ pub struct PluginVersion {
     /// SHA-256 of the uncompressed module.
     #[schemars(length(min = 64, max = 64))]
     pub sha256: String,
+    /// First twelve digits of `sha256`: what `kubectl get` shows, and what the names of packed ConfigMaps end in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 12))]
+    pub digest: String,
     /// Version that the module's metadata names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]

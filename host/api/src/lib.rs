@@ -33,7 +33,9 @@ pub use address_claim::{
     AddressClaim, AddressClaimSpec, AddressClaimStatus, ClaimDecidedBy, ClaimHolder, ClaimPort, PortProtocol,
     claim_name,
 };
-pub use address_pool::{AddressPool, AddressPoolSpec, AddressPoolStatus};
+pub use address_pool::{
+    AddressPool, AddressPoolSpec, AddressPoolStatus, COUNT_MAX, POOL_RANGES_MAX, PoolUsage,
+};
 pub use advertisement::{Advertisement, AdvertisementSpec, AdvertisementStatus, Attributes};
 pub use bgp_peer::{BGPPeer, BGPPeerSpec, BGPPeerStatus, GracefulRestart, IpFamily, NextHop};
 pub use conditions::{Condition, ConditionStatus, Reason};
