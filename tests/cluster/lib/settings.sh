@@ -12,6 +12,9 @@ SCRIPTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # For a developer whose go comes from go.dev's archive and is not on root's path.
 PATH=$PATH:/usr/local/go/bin
 
+# Whatever the caller's: FRR and pods, which are not root, must find their way to their folders.
+umask 022
+
 say() { printf 'cluster %s: %s\n' "$CLUSTER" "$*"; }
 die() { say "$*" >&2; exit 1; }
 

@@ -32,12 +32,21 @@ pub struct Frr {
     router: Router,
     namespace: Namespace,
     folder: PathBuf,
+    asn: u32,
+    nodes_asn: u32,
 }
 
 impl Frr {
     /// The FRR of `router` in `namespace`, with its files in `folder`.
     pub fn new(router: Router, namespace: Namespace, folder: impl Into<PathBuf>) -> Self {
-        Self { router, namespace, folder: folder.into() }
+        Self { router, namespace, folder: folder.into(), asn: router.asn(), nodes_asn: CLUSTER_ASN }
+    }
+
+    /// The same with other AS numbers than the lab's: the router's own and the nodes'.
+    #[must_use]
+    pub fn with_asns(mut self, router: u32, nodes: u32) -> Self {
+        (self.asn, self.nodes_asn) = (router, nodes);
+        self
     }
 
     /// Where configuration, sockets, pid files and logs are; `vtysh --vty_socket` takes it.
@@ -140,7 +149,7 @@ impl Frr {
     /// What a careful network engineer would configure towards nodes: ECMP over them, graceful restart, RFC 8326 honoured
     /// on both kinds of session, nothing sent back.
     fn bgpd_configuration(&self) -> String {
-        let Self { router, .. } = self;
+        let Self { router, asn, nodes_asn, .. } = self;
         let mut text = format!(
             "hostname {name}
 log timestamp precision 3
@@ -160,13 +169,12 @@ router bgp {asn}
  bgp graceful-restart
  bgp graceful-restart preserve-fw-state
  neighbor NODES peer-group
- neighbor NODES remote-as {CLUSTER_ASN}
+ neighbor NODES remote-as {nodes_asn}
  neighbor NODES timers 3 9
  neighbor NODES timers connect 5
  neighbor NODES advertisement-interval 0
 ",
             name = router.name(),
-            asn = router.asn(),
             id = router.ipv4(),
         );
         for node in Node::ALL {

@@ -116,22 +116,31 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// Makes the requests from this process, in this network namespace.
+/// Makes the requests from this process, in this network namespace; without a count, until standard input ends.
 pub fn run(load: &Load) -> Report {
     let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        if load.count.is_none() {
+            scope.spawn(|| {
+                // The end of standard input is the sign to stop: it also comes when the process that started us is killed.
+                let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+                stop.store(true, Ordering::Relaxed);
+            });
+        }
+        run_until(load, &stop)
+    })
+}
+
+/// Makes the requests from this thread's network namespace; without a count, until `stop` is set.
+pub fn run_until(load: &Load, stop: &AtomicBool) -> Report {
     let report = Mutex::new(Report::default());
     std::thread::scope(|scope| {
         for url in &load.urls {
             scope.spawn(|| {
-                let tally = ask_again_and_again(load, *url, &stop);
+                let tally = ask_again_and_again(load, *url, stop);
                 // A poisoned lock only means that another thread panicked between two inserts, which leaves the map whole.
                 report.lock().unwrap_or_else(PoisonError::into_inner).0.insert(url.to_string(), tally);
             });
-        }
-        if load.count.is_none() {
-            // The end of standard input is the sign to stop: it also comes when the process that started us is killed.
-            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-            stop.store(true, Ordering::Relaxed);
         }
     });
     report.into_inner().unwrap_or_else(PoisonError::into_inner)
