@@ -1,15 +1,21 @@
 //! What the API server tells: batches of deltas for the World, and beside them what a writer must know of an object.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bellhop_api::{Condition, DecisionPolicyStatus, SpeakerStateStatus};
 use bellhop_core::{Delta, ObjectRef};
+use bellhop_index::Options;
+use kube::Client;
+use tokio::sync::{mpsc, watch};
 
 /// What is watched, and how it is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// Everything but EndpointSlices; policies as their specs have them; SpeakerStates.
+    /// Everything but EndpointSlices; policies as their specs have them; SpeakerStates and speakers' Leases. ConfigMap
+    /// bodies that a spec or a `status.active` refers to.
     Controller,
     /// EndpointSlices too; policies as the controller's copies of their versions in force have them.
     Speaker,
@@ -58,10 +64,66 @@ pub enum Status {
     },
     /// Of a DecisionPolicy.
     Policy(Box<DecisionPolicyStatus>),
-    /// Of a SpeakerState, with whether its Lease is live according to its own renewals.
-    Speaker(Box<SpeakerStateStatus>),
+    /// Of a SpeakerState.
+    Speaker {
+        /// Its status.
+        state: Box<SpeakerStateStatus>,
+        /// Whether its Lease was seen to be renewed within its duration, by this process's own clock. Holds still while
+        /// Leases cannot be watched.
+        live: bool,
+    },
     /// Of any other kind of Bellhop: its conditions.
     Conditions(Vec<Condition>),
-    /// None.
+    /// None: a ConfigMap, whose name is all that matters.
     None,
+}
+
+/// How to watch.
+#[derive(Clone, Debug)]
+pub struct SourceOptions {
+    /// What is watched.
+    pub role: Role,
+    /// Bellhop's own namespace, and whether Services without a class are served.
+    pub index: Options,
+    /// Where the last good objects are kept, for a start while the API server is away; speakers only.
+    pub cache: Option<CacheOptions>,
+    /// The first request waits for a random part of this, so that a thousand speakers do not ask at once.
+    pub jitter: Duration,
+}
+
+/// Where a speaker keeps the last good objects.
+#[derive(Clone, Debug)]
+pub struct CacheOptions {
+    /// A folder of the node that is this process's alone.
+    pub folder: PathBuf,
+    /// `/proc/sys/kernel/random/boot_id`: what was kept before a reboot is not used, as nothing of it is served any more.
+    pub boot_id: Arc<str>,
+}
+
+/// A running source; dropping it stops its tasks.
+#[derive(Debug)]
+pub struct Source {
+    reachable: watch::Receiver<bool>,
+    counters: Arc<Counters>,
+}
+
+/// What a source counts, for metrics.
+#[derive(Debug, Default)]
+pub struct Counters {}
+
+impl Source {
+    /// Whether the API server answered lately; changes are logged by the source.
+    pub fn reachable(&self) -> watch::Receiver<bool> {
+        self.reachable.clone()
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+}
+
+/// Starts watching. Every batch goes to `batches`; a full channel makes the watches wait.
+pub fn start(_client: Client, _options: SourceOptions, _batches: mpsc::Sender<Batch>) -> Source {
+    unimplemented!()
 }
