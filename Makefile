@@ -31,6 +31,10 @@ check: setup-host ## Run the checks and tests that need no root, no lab and no W
 bench: setup ## Measure, in the release profile (root)
 	@$(XTASK) bench
 
+.PHONY: image
+image: setup-host ## Build the OCI image into target/image/bellhop.tar; RELEASE=1 optimises, IMAGE=NAME:TAG names it
+	@$(XTASK) image $(if $(filter-out 0,$(RELEASE)),--release) $(if $(IMAGE),--name $(IMAGE))
+
 .PHONY: setup
 setup: ## Install what is missing (root, Debian 12)
 	@tools/setup.sh

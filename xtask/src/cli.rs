@@ -8,7 +8,7 @@ use crate::artefacts::{ALL_BUT_THE_COMPILER, Artefacts, build_plugins, build_pro
 use crate::metadata::{Metadata, cargo};
 use crate::rules::{place, read, sources, words};
 use crate::step::{self, Session};
-use crate::{lengths, plan};
+use crate::{image, lengths, plan};
 
 /// What the tool can do.
 pub(crate) const USAGE: &str = "\
@@ -20,6 +20,8 @@ usage: cargo run -p xtask -- COMMAND
   demo [--keep]    build what the lab needs and run the demo in it (needs root)
   demo-down        remove what a kept demo left
   bench            build in the release profile and run the benches
+  image            build the OCI image into target/image; --release, --name NAME:TAG, --out FILE, --programs FOLDER
+                   (take the programs from there instead of building them)
   plugins          build the shipped plugins as WebAssembly modules
   fixtures         rebuild the committed WebAssembly fixtures of the tests
   crds             rewrite crds/ from the types
@@ -48,6 +50,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         ["bench"] => bench(),
+        ["image", options @ ..] => image::run(options),
         ["plugins"] => {
             let mut session = Session::new()?;
             let artefacts = Artefacts::of(&session, false);

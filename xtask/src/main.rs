@@ -2,13 +2,15 @@
 //!
 //! It does three things: it runs the steps of `make check` and `make test` and counts what passed ([`step`],
 //! [`plan`]), it proves the rules that documents state about the source tree ([`arrows`], [`rules`]), and it builds
-//! what cargo alone does not build in one go: the binaries and WebAssembly modules that the lab needs ([`artefacts`]).
+//! what cargo alone does not build in one go: the binaries and WebAssembly modules that the lab needs ([`artefacts`]),
+//! and the image ([`image`]).
 
 #![forbid(unsafe_code)]
 
 mod arrows;
 mod artefacts;
 mod cli;
+mod image;
 mod lengths;
 mod metadata;
 mod plan;
