@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bellhop_core::decision::Decisions;
 use bellhop_core::flat::FlatSet;
+use bellhop_core::names::Uid;
 use bellhop_core::objects::{AddressClaim, AddressPool, AddressRange, Service};
 use bellhop_core::{Family, ObjectName, ServiceKey, Touched, World};
 
@@ -17,6 +18,7 @@ use crate::pools::{Occupancy, Pools};
 /// Requests that chase each other's addresses in a ring cannot keep a plan from ending.
 const LOOKS_MAX: usize = 8;
 
+mod adopt;
 mod choose;
 mod request;
 mod settle;
@@ -37,6 +39,14 @@ pub struct Ledger {
     waits: Waits,
     /// Services with proposed changes that the World may not have taken over yet.
     unsettled: BTreeSet<ServiceKey>,
+    previous: BTreeMap<ServiceKey, Previous>,
+}
+
+/// What a Service was given by a claim that is lost now, or names another UID.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Previous {
+    uid: Uid,
+    addresses: Vec<IpAddr>,
 }
 
 /// The claims, what is known by them, and which addresses are never handed out.
@@ -159,6 +169,24 @@ impl Ledger {
         self.claims.avoided.insert(address);
     }
 
+    /// Tells the ledger which addresses a Service was given before, by evidence other than a claim: its own status, where
+    /// Bellhop wrote that. They are adopted where claims were lost (their kind was deleted), or restored from a backup and
+    /// name the UID that the Service had when the backup was made. Nothing is taken from a holder for it, and no pool is
+    /// gone around. An empty list forgets; what is told of another UID than the Service has counts for nothing.
+    ///
+    /// The Service is looked at by the next plan.
+    pub fn set_previous(&mut self, service: &ServiceKey, uid: &Uid, addresses: &[IpAddr]) {
+        if addresses.is_empty() {
+            self.previous.remove(service);
+            return;
+        }
+        let previous = Previous { uid: uid.clone(), addresses: addresses.to_vec() };
+        if self.previous.get(service) != Some(&previous) {
+            self.previous.insert(service.clone(), previous);
+            self.unsettled.insert(service.clone());
+        }
+    }
+
     /// What is to be changed so that every Service has what it wants, as far as the World now allows.
     ///
     /// `touched` is what changed since the plan before: nothing else is looked at, but for what waits for it and for
@@ -212,7 +240,7 @@ impl Ledger {
     }
 
     /// Takes over what changed in the World, and says which Services are to be looked at, in which order: those gone,
-    /// those that hold addresses, those that wait; each by age.
+    /// those that hold addresses, those that held some before, those that wait; each by age.
     fn follow(&mut self, world: &World, touched: &Touched, mode: Mode) -> BTreeSet<Turn> {
         let whole = self.mode != Some(mode) || touched.synced;
         self.mode = Some(mode);
@@ -280,6 +308,7 @@ impl Ledger {
             let class = match service {
                 None => Class::Gone,
                 Some(_) if self.claims.by_service.contains_key(&key) => Class::Holds,
+                Some(_) if self.previous.contains_key(&key) => Class::Held,
                 Some(_) => Class::Waits,
             };
             Turn { class, created: service.map_or(0, |service| service.created), service: key }
@@ -425,11 +454,13 @@ fn unlink<K: Ord>(map: &mut BTreeMap<K, FlatSet<IpAddr>>, key: &K, address: IpAd
     }
 }
 
-/// When a Service is looked at: those gone first, as they make room, then those that hold, then those that wait.
+/// When a Service is looked at: those gone first, as they make room, then those that hold, then those that held before
+/// their claims were lost, then those that wait.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Class {
     Gone,
     Holds,
+    Held,
     Waits,
 }
 

@@ -17,6 +17,9 @@
 //! - An address that a Service holds stays with it, whatever becomes of pools, labels, policies or this process, until
 //!   the Service goes, stops wanting it, asks for another one, or breaks the terms of sharing by its own edit.
 //! - Services that hold an address come before those that wait; those that wait are served in order of age.
+//! - Claims that were lost, or restored from a backup and name an old UID, are made good from what the Services' own
+//!   status says ([`Ledger::set_previous`]), before anything is chosen anew. A Service made anew under an old name, whose
+//!   status is empty, adopts nothing.
 //! - Every address of a range is handed out, `.0` and `.255` too, as they are announced as host routes; whoever has
 //!   equipment that dislikes them writes them under `exclude`.
 //! - Addresses never used come before released ones, and of those the one longest ago released comes first. The order

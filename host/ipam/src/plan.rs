@@ -135,6 +135,8 @@ pub enum Step {
 pub enum Chooser {
     /// The Service's own request.
     Request,
+    /// Whoever chose it when the Service was given it, before its claim was lost.
+    Before,
     /// The sharing key: another Service with the same one holds it.
     SharingKey,
     /// A policy.
@@ -172,6 +174,7 @@ impl fmt::Display for Step {
                 }
                 f.write_str(match by {
                     Chooser::Request => ", as asked for",
+                    Chooser::Before => ", as its status says that it had it before",
                     Chooser::SharingKey => ", shared by its sharing key",
                     Chooser::Policy => ", chosen by the policy",
                     Chooser::BuiltIn => ", by the built-in rule",

@@ -59,7 +59,7 @@ impl Round<'_> {
     }
 
     /// Why the Service may not have this address; `None` when it may.
-    fn refusal(&self, service: &Service, wanted: &[Family], address: IpAddr) -> Option<Problem> {
+    pub(super) fn refusal(&self, service: &Service, wanted: &[Family], address: IpAddr) -> Option<Problem> {
         let refuse = |reason: &str, message: String| {
             Some(problem(service, reason, ADDRESSES, address.to_string(), message))
         };

@@ -45,6 +45,7 @@ impl Round<'_> {
         self.give_up_stale(key, service.as_deref());
         let Some(service) = service else {
             self.ledger.waits.set(key, Vec::new());
+            self.ledger.previous.remove(key);
             if self.ledger.outcomes.remove(key).is_some() {
                 self.gone.push(key.clone());
             }
@@ -55,6 +56,7 @@ impl Round<'_> {
         self.keep(&service, &wanted, &mut progress);
         let before: BTreeSet<IpAddr> = self.held(key).collect();
 
+        self.adopt(&service, &wanted, &mut progress);
         let kept = self.journal.len();
         let requested = self.request(&service, &wanted, &mut progress);
         self.allocate(&service, &wanted, &requested, &mut progress);
@@ -90,14 +92,24 @@ impl Round<'_> {
         self.ledger.claims.by_service.get(key).cloned().unwrap_or_default().into_iter()
     }
 
-    /// Removes holders of this key that are not this Service: it went, wants no address, or was made anew.
+    /// Removes holders of this key that are not this Service: it went, wants no address, or was made anew. One of another
+    /// UID is this Service where its own status says that it was given the address: the claim is from a backup.
     fn give_up_stale(&mut self, key: &ServiceKey, service: Option<&Service>) {
         for address in self.held(key) {
+            let restored = service.filter(|service| self.was_given(service, address));
             self.edit(address, |holders| {
+                let is_live = |holder: &Holder| service.is_some_and(|service| service.uid == holder.uid);
+                let named = |holder: &&mut Holder| holder.service == *key;
+                let has_live = holders.iter().any(|holder| holder.service == *key && is_live(holder));
+                if let Some(service) = restored.filter(|_| !has_live)
+                    && let Some(holder) = holders.iter_mut().find(named)
+                {
+                    *holder = holder_of(service);
+                }
                 let mut seen = false;
                 holders.retain(|holder| {
                     // A claim written by hand may name one Service twice; once is enough.
-                    let live = service.is_some_and(|live| live.uid == holder.uid);
+                    let live = is_live(holder);
                     holder.service != *key || (live && !std::mem::replace(&mut seen, true))
                 });
             });

@@ -17,6 +17,7 @@ use bellhop_core::{BuiltIn, Decisions, Delta, Family, ServiceKey, Touched, World
 use super::Ledger;
 use crate::{ClaimChange, LedgerPlan, Mode};
 
+mod adoption;
 mod allocation;
 mod model;
 mod policy;
@@ -77,6 +78,7 @@ pub(super) fn service(name: &str) -> Service {
         requested_pool: None,
         sharing_key: None,
         traffic_policy: TrafficPolicy::Cluster,
+        health_check_node_port: None,
         ports: vec![Port { protocol: Protocol::Tcp, port: 80 }],
     }
 }
@@ -94,6 +96,7 @@ pub(super) fn node(name: &str, address: &str) -> Node {
         unschedulable: false,
         ready: Readiness::Ready,
         network_unavailable: false,
+        deleting: false,
         addresses: vec![ip(address)],
     }
 }
