@@ -7,7 +7,7 @@
 #   BELLHOP_CLUSTER_PORT   port of the API on the host's 127.0.0.1; by default the first free one from 16443
 #   BELLHOP_CLUSTER_LOGS   folder to which `down.sh` moves the logs; by default they go with the cluster
 
-CLUSTER=${BELLHOP_CLUSTER:-k8s}
+CLUSTER=${BELLHOP_CLUSTER-k8s}
 SCRIPTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # For a developer whose go comes from go.dev's archive and is not on root's path.
 PATH=$PATH:/usr/local/go/bin
