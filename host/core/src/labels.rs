@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, LazyLock};
 
+use serde::{Deserialize, Serialize};
+
 use crate::flat::FlatMap;
 use crate::names::shared;
 
@@ -9,14 +11,14 @@ use crate::names::shared;
 pub type Labels = Arc<FlatMap<Arc<str>, Arc<str>>>;
 
 /// A `metav1.LabelSelector`: all requirements must hold. The empty selector matches everything.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Selector {
     /// The requirements, `matchLabels` folded in as [`Operator::In`] with one value.
     pub requirements: Vec<Requirement>,
 }
 
 /// One requirement of a [`Selector`].
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Requirement {
     /// Label key.
     pub key: Arc<str>,
@@ -25,7 +27,7 @@ pub struct Requirement {
 }
 
 /// `metav1.LabelSelectorOperator`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Operator {
     /// The label exists and its value is one of these.
     In(Vec<Arc<str>>),

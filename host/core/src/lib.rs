@@ -17,6 +17,7 @@
 pub mod announce;
 pub mod decision;
 pub mod flat;
+mod hex;
 pub mod labels;
 pub mod names;
 pub mod objects;

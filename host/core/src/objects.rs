@@ -15,7 +15,7 @@ use crate::names::{NamespacedName, ObjectName, ServiceKey, Uid};
 use crate::route::{Family, RouteAttributes};
 
 /// A Service of type LoadBalancer (core/v1).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Service {
     /// Namespace and name.
     pub key: ServiceKey,
@@ -43,12 +43,15 @@ pub struct Service {
     pub sharing_key: Option<Arc<str>>,
     /// `spec.externalTrafficPolicy`.
     pub traffic_policy: TrafficPolicy,
+    /// `spec.healthCheckNodePort`: where kube-proxy of each node answers whether it has a local endpoint; with
+    /// `externalTrafficPolicy: Local` alone.
+    pub health_check_node_port: Option<u16>,
     /// `spec.ports[]`.
     pub ports: Vec<Port>,
 }
 
 /// `spec.ipFamilyPolicy` of a Service.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum FamilyPolicy {
     /// One family.
     #[default]
@@ -94,7 +97,7 @@ pub enum Protocol {
 }
 
 /// A Namespace (core/v1).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Namespace {
     /// `metadata.name`.
     pub name: ObjectName,
@@ -103,7 +106,7 @@ pub struct Namespace {
 }
 
 /// A Node (core/v1).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Node {
     /// `metadata.name`.
     pub name: ObjectName,
@@ -111,6 +114,8 @@ pub struct Node {
     pub labels: Labels,
     /// `metadata.annotations`.
     pub annotations: Labels,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
     /// `spec.taints[]`.
     pub taints: Vec<Taint>,
     /// `spec.unschedulable`.
@@ -129,7 +134,7 @@ impl Node {
 }
 
 /// A taint of a Node.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Taint {
     /// `key`.
     pub key: Arc<str>,
@@ -151,7 +156,7 @@ pub enum Readiness {
 }
 
 /// An EndpointSlice (discovery/v1).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EndpointSlice {
     /// Namespace and name of the slice.
     pub key: NamespacedName,
@@ -164,7 +169,7 @@ pub struct EndpointSlice {
 }
 
 /// One endpoint of a slice.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
     /// `nodeName`.
     pub node: Option<ObjectName>,
@@ -177,7 +182,8 @@ pub struct Endpoint {
 }
 
 /// A run of addresses of one family, both ends included.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(into = "(IpAddr, IpAddr)", try_from = "(IpAddr, IpAddr)")]
 pub struct AddressRange {
     first: IpAddr,
     last: IpAddr,
@@ -215,6 +221,20 @@ impl AddressRange {
     }
 }
 
+impl From<AddressRange> for (IpAddr, IpAddr) {
+    fn from(range: AddressRange) -> Self {
+        (range.first, range.last)
+    }
+}
+
+impl TryFrom<(IpAddr, IpAddr)> for AddressRange {
+    type Error = &'static str;
+
+    fn try_from((first, last): (IpAddr, IpAddr)) -> Result<Self, Self::Error> {
+        Self::new(first, last).ok_or("the ends of a range must be of one family and in order")
+    }
+}
+
 impl std::fmt::Display for AddressRange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.first == self.last { self.first.fmt(f) } else { write!(f, "{}-{}", self.first, self.last) }
@@ -222,7 +242,7 @@ impl std::fmt::Display for AddressRange {
 }
 
 /// An AddressPool.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AddressPool {
     /// `metadata.name`.
     pub name: ObjectName,
@@ -251,7 +271,7 @@ impl AddressPool {
 }
 
 /// An AddressClaim: one address in use or reserved.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AddressClaim {
     /// `spec.address`.
     pub address: IpAddr,
@@ -264,7 +284,7 @@ pub struct AddressClaim {
 }
 
 /// One holder of a claim.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Holder {
     /// The Service.
     pub service: ServiceKey,
@@ -277,7 +297,7 @@ pub struct Holder {
 }
 
 /// Which policy chose an address.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DecidedBy {
     /// `metadata.name` of the DecisionPolicy.
     pub policy: ObjectName,
@@ -288,7 +308,7 @@ pub struct DecidedBy {
 }
 
 /// A BGPPeer.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BgpPeer {
     /// `metadata.name`.
     pub name: ObjectName,
@@ -329,7 +349,7 @@ pub struct BgpPeer {
 }
 
 /// An Advertisement: which addresses, from which nodes, to which peers, with which attributes.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Advertisement {
     /// `metadata.name`.
     pub name: ObjectName,
@@ -354,7 +374,7 @@ pub struct Advertisement {
 }
 
 /// A SpeakerConfig. Several may select a node: the higher priority wins, field by field, equal ones by name.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SpeakerConfig {
     /// `metadata.name`.
     pub name: ObjectName,
@@ -374,6 +394,12 @@ pub struct SpeakerConfig {
     pub drain_wait: Option<Duration>,
     /// `spec.bindAddresses`: bind announced addresses on `lo`; standalone by default.
     pub bind_addresses: Option<bool>,
+    /// `spec.ignoreExcludeLabel`: announce although the Node carries [`Node::EXCLUDE_LABEL`].
+    pub ignore_exclude_label: Option<bool>,
+    /// `spec.proxyHealth.enabled`: whether kube-proxy's own health is asked.
+    pub proxy_health: Option<bool>,
+    /// `spec.proxyHealth.port`: kube-proxy's `healthzBindAddress`.
+    pub proxy_health_port: Option<u16>,
 }
 
 /// What a DecisionPolicy decides.
@@ -420,7 +446,7 @@ pub enum Initial {
 }
 
 /// A DecisionPolicy.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct DecisionPolicy {
     /// `metadata.name`.
     pub name: ObjectName,
@@ -457,10 +483,11 @@ pub struct DecisionPolicy {
 }
 
 /// A ConfigMap of Bellhop's own namespace that may carry plugin modules: its data by key.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ModuleSource {
     /// `metadata.name` of the ConfigMap.
     pub name: ObjectName,
     /// `binaryData` (decoded) and `data`, by key; at most 1 MiB in all, as the API server allows.
+    #[serde(with = "crate::hex")]
     pub data: BTreeMap<Arc<str>, Arc<[u8]>>,
 }

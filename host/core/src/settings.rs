@@ -22,6 +22,10 @@ pub struct SpeakerSettings {
     pub drain_wait: Duration,
     /// Bind announced addresses on `lo`.
     pub bind_addresses: bool,
+    /// Announce although the Node carries `node.kubernetes.io/exclude-from-external-load-balancers`.
+    pub ignore_exclude_label: bool,
+    /// Port of kube-proxy's `/livez` and `/healthz` on this node; `None` where it is not to be asked.
+    pub proxy_health_port: Option<u16>,
 }
 
 impl SpeakerSettings {
@@ -29,6 +33,8 @@ impl SpeakerSettings {
     pub const DRAIN_WAIT: Duration = Duration::from_secs(10);
     /// Not 179, which a peer (Calico's BIRD, MetalLB's FRR) may hold on the same node.
     pub const LISTEN_PORT: u16 = 1179;
+    /// The port of kube-proxy's `--healthz-bind-address` by default.
+    pub const PROXY_HEALTH_PORT: u16 = 10256;
 
     /// The settings of `node`. `bind_by_default` is true in standalone form, where nothing else serves the address.
     pub fn of(world: &World, node: &Node, bind_by_default: bool) -> Self {
@@ -49,6 +55,10 @@ impl SpeakerSettings {
             listen_addresses: first(configs, |config| config.listen_addresses.clone()).unwrap_or_default(),
             drain_wait: first(configs, |config| config.drain_wait).unwrap_or(Self::DRAIN_WAIT),
             bind_addresses: first(configs, |config| config.bind_addresses).unwrap_or(bind_by_default),
+            ignore_exclude_label: first(configs, |config| config.ignore_exclude_label).unwrap_or_default(),
+            proxy_health_port: first(configs, |config| config.proxy_health)
+                .unwrap_or(true)
+                .then(|| first(configs, |config| config.proxy_health_port).unwrap_or(Self::PROXY_HEALTH_PORT)),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::flat::FlatSet;
 use crate::labels::Labels;
 use crate::names::{NamespacedName, ObjectName, ObjectRef, ServiceKey, Uid};
@@ -17,7 +19,7 @@ use crate::objects::{
 use crate::problem::Problem;
 
 /// One change of one object: `Some` is its new projection, `None` its deletion.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Delta {
     /// A Service.
     Service(ServiceKey, Option<Arc<Service>>),

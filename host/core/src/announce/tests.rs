@@ -33,6 +33,7 @@ fn service(name: &str) -> Service {
         requested_pool: None,
         sharing_key: None,
         traffic_policy: TrafficPolicy::Cluster,
+        health_check_node_port: None,
         ports: vec![Port { protocol: Protocol::Tcp, port: 80 }],
     }
 }
@@ -42,6 +43,7 @@ fn node(name: &str, pairs: &[(&str, &str)]) -> Node {
         name: name.into(),
         labels: labels(pairs.iter().copied()),
         annotations: Labels::default(),
+        deleting: false,
         taints: vec![],
         unschedulable: false,
         ready: Readiness::Ready,
@@ -127,6 +129,9 @@ fn speaker_config() -> Delta {
         listen_addresses: None,
         drain_wait: Some(Duration::from_secs(10)),
         bind_addresses: Some(false),
+        ignore_exclude_label: None,
+        proxy_health: None,
+        proxy_health_port: None,
     };
     Delta::SpeakerConfig("default".into(), Some(Arc::new(config)))
 }
