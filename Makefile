@@ -48,7 +48,7 @@ fixtures: setup ## Rebuild the committed WebAssembly fixtures
 	@$(XTASK) fixtures
 
 .PHONY: crds
-crds: setup-host ## Rewrite crds/ from the types in host/api
+crds: setup-host ## Rewrite crds/ and the chart's copy of it from the types in host/api
 	@$(XTASK) crds
 
 .PHONY: clean

@@ -24,7 +24,7 @@ usage: cargo run -p xtask -- COMMAND
                    (take the programs from there instead of building them)
   plugins          build the shipped plugins as WebAssembly modules
   fixtures         rebuild the committed WebAssembly fixtures of the tests
-  crds             rewrite crds/ from the types
+  crds             rewrite crds/ and the chart's copy of it from the types
   lengths          report the lengths of the source files
   gaps             list the known gaps written down in the source";
 
@@ -70,8 +70,11 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         ["crds"] => {
-            let crds = ["run", "--locked", "-p", "bellhop", "--", "crds", "--dir", "crds"];
-            Session::new()?.run(Command::new(cargo()).args(crds))?;
+            let mut session = Session::new()?;
+            for folder in ["crds", "charts/bellhop/files/crds"] {
+                let crds = ["run", "--locked", "-p", "bellhop", "--", "crds", "--dir", folder];
+                session.run(Command::new(cargo()).args(crds))?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         ["lengths"] => {

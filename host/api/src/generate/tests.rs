@@ -3,8 +3,10 @@ use std::path::PathBuf;
 
 use super::*;
 
-fn committed() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../crds")
+/// The folders that have them: one for people and kubectl, one for the chart, which can only carry what is in its own folder.
+fn committed() -> [PathBuf; 2] {
+    ["crds", "charts/bellhop/files/crds"]
+        .map(|folder| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder))
 }
 
 fn each_schema(mut f: impl FnMut(&str, &JSONSchemaProps)) {
@@ -19,21 +21,24 @@ fn each_schema(mut f: impl FnMut(&str, &JSONSchemaProps)) {
 
 #[test]
 fn the_committed_crds_are_the_generated_ones() {
-    if std::env::var_os("BELLHOP_WRITE_CRDS").is_some() {
-        write_crds(&committed()).unwrap();
+    for folder in committed() {
+        if std::env::var_os("BELLHOP_WRITE_CRDS").is_some() {
+            write_crds(&folder).unwrap();
+        }
+        let place = folder.display();
+        let mut expected = BTreeSet::new();
+        for (name, text) in crds_yaml() {
+            let found = fs::read_to_string(folder.join(&name)).unwrap_or_default();
+            assert!(found == text, "{place}/{name} is not what the types give; run `make crds`");
+            expected.insert(name);
+        }
+        let found: BTreeSet<String> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".yaml"))
+            .collect();
+        assert_eq!(found, expected, "{place} has a file that no type gives");
     }
-    let mut expected = BTreeSet::new();
-    for (name, text) in crds_yaml() {
-        let found = fs::read_to_string(committed().join(&name)).unwrap_or_default();
-        assert!(found == text, "crds/{name} is not what the types give; run `bellhop crds --dir crds`");
-        expected.insert(name);
-    }
-    let found: BTreeSet<String> = fs::read_dir(committed())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".yaml"))
-        .collect();
-    assert_eq!(found, expected, "crds/ has a file that no type gives");
 }
 
 #[test]
