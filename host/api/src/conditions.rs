@@ -176,8 +176,26 @@ reasons! {
     NoAdvertisement,
     /// No endpoint that could serve is ready.
     NoEndpoints,
+    /// `externalTrafficPolicy` is `Local`, and no endpoint is on this node.
+    NoLocalEndpoints,
+    /// The node is missing, excluded by its label, or its network is unavailable.
+    NodeExcluded,
+    /// The address is not bound on this node yet.
+    NotBound,
+    /// This node's kube-proxy does not serve the Service yet.
+    DataPathPending,
+    /// kube-proxy did not say in time that it serves; announced all the same.
+    DataPathUnproven,
     /// No node may announce the Service.
     NoEligibleNode,
+    /// A `nodes` policy keeps this node from announcing.
+    Ineligible,
+    /// The node was drained and announces nothing.
+    Drained,
+    /// No BGPPeer selects this node.
+    NoPeer,
+    /// No SpeakerConfig gives this node an AS number.
+    NoASN,
     /// No session is up to announce it over.
     NoSession,
     /// The `route` policy withholds it.

@@ -45,7 +45,7 @@ pub use decision_policy::{
 };
 pub use generate::{crds, crds_yaml, write_crds};
 pub use selector::{LabelSelector, LabelSelectorOperator, LabelSelectorRequirement};
-pub use speaker_config::{Drain, Listen, SpeakerConfig, SpeakerConfigSpec, SpeakerConfigStatus};
+pub use speaker_config::{Drain, Listen, ProxyHealth, SpeakerConfig, SpeakerConfigSpec, SpeakerConfigStatus};
 pub use speaker_state::{
     LoadedPolicy, SessionState, SpeakerException, SpeakerPhase, SpeakerState, SpeakerStateSpec,
     SpeakerStateStatus,

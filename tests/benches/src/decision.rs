@@ -316,6 +316,7 @@ fn core_request() -> RouteRequest {
         requested_pool: None,
         sharing_key: None,
         traffic_policy: TrafficPolicy::Cluster,
+        health_check_node_port: None,
         ports: Vec::new(),
     };
     let node = Node {
@@ -326,6 +327,7 @@ fn core_request() -> RouteRequest {
         unschedulable: false,
         ready: Readiness::Ready,
         network_unavailable: false,
+        deleting: false,
         addresses: Vec::new(),
     };
     let peer = BgpPeer {

@@ -58,6 +58,9 @@ pub fn base() -> Vec<Delta> {
         listen_addresses: None,
         drain_wait: Some(Duration::ZERO),
         bind_addresses: Some(false),
+        ignore_exclude_label: None,
+        proxy_health: None,
+        proxy_health_port: None,
     };
     let namespace = Namespace { name: NAMESPACE.into(), labels: labels([("team", "bench")]) };
     let of_node = Node {
@@ -68,6 +71,7 @@ pub fn base() -> Vec<Delta> {
         unschedulable: false,
         ready: Readiness::Ready,
         network_unavailable: false,
+        deleting: false,
         addresses: vec![NODE.ipv4().into(), NODE.ipv6().into()],
     };
     vec![
@@ -151,6 +155,7 @@ pub fn service(family: Family, number: u32) -> [Delta; 3] {
         requested_pool: None,
         sharing_key: None,
         traffic_policy: TrafficPolicy::Cluster,
+        health_check_node_port: None,
         ports: vec![port],
     };
     let slice = EndpointSlice {

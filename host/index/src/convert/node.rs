@@ -32,6 +32,7 @@ pub(crate) fn convert(metadata: Metadata, value: Value, report: &mut Report) -> 
         name: metadata.name,
         labels: metadata.labels,
         annotations: metadata.annotations,
+        deleting: metadata.deleting,
         taints: spec.taints.into_iter().flatten().map(taint).collect(),
         unschedulable: spec.unschedulable.unwrap_or_default(),
         ready: match condition("Ready").map(|condition| condition.status.as_str()) {

@@ -75,6 +75,10 @@ pub(crate) fn convert(
                 TrafficPolicy::Cluster
             }
         },
+        health_check_node_port: spec
+            .health_check_node_port
+            .and_then(|port| u16::try_from(port).ok())
+            .filter(|port| *port > 0),
         ports: ports(spec.ports.as_deref().unwrap_or_default(), report),
         labels: metadata.labels,
         annotations: metadata.annotations,
@@ -100,6 +104,7 @@ fn unserved(metadata: Metadata) -> Service {
         requested_pool: None,
         sharing_key: None,
         traffic_policy: TrafficPolicy::Cluster,
+        health_check_node_port: None,
         ports: Vec::new(),
     }
 }
