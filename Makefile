@@ -19,6 +19,14 @@ demo: setup ## Build everything and show the main job in a lab of network namesp
 demo-down: ## Remove what `make demo KEEP=1` left
 	@$(XTASK) demo-down
 
+.PHONY: cluster
+cluster: setup ## Bring up a real Kubernetes cluster of three nodes (root); MODE=cp: its control plane alone
+	@$(XTASK) cluster $(MODE)
+
+.PHONY: cluster-down
+cluster-down: ## Remove what `make cluster` brought up
+	@$(XTASK) cluster-down
+
 .PHONY: test
 test: setup ## Run every check and test there is (root)
 	@$(XTASK) test

@@ -23,6 +23,9 @@ pub(crate) const PLUGINS: &[&str] = &[
     "examples/plugins/peer-attributes-next",
 ];
 
+/// The folder of the test cluster's scripts.
+pub(crate) const CLUSTER_SCRIPTS: &str = "tests/cluster";
+
 /// Where things are that were built in one profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Artefacts {
@@ -66,6 +69,12 @@ pub(crate) fn build_programs(session: &mut Session, release: bool) -> Result<()>
         session.run(&mut command)?;
     }
     Ok(())
+}
+
+/// Builds what the test cluster runs, Kubernetes above all, where it is not there.
+pub(crate) fn build_cluster(session: &mut Session) -> Result<()> {
+    let script = session.metadata.workspace_root.join(CLUSTER_SCRIPTS).join("build.sh");
+    session.run(&mut Command::new(script))
 }
 
 /// Builds every plugin with the tool that its author would use.

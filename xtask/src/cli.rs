@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
-use crate::artefacts::{ALL_BUT_THE_COMPILER, Artefacts, build_plugins, build_programs};
+use crate::artefacts::{self, ALL_BUT_THE_COMPILER, Artefacts, build_plugins, build_programs};
 use crate::metadata::{Metadata, cargo};
 use crate::rules::{place, read, sources, words};
 use crate::step::{self, Session};
@@ -19,6 +19,8 @@ usage: cargo run -p xtask -- COMMAND
   rules            the rules about the source tree alone (arrows, manifests, unsafe code, words)
   demo [--keep]    build what the lab needs and run the demo in it (needs root)
   demo-down        remove what a kept demo left
+  cluster [cp]     bring up the test cluster, or its control plane alone, and build what it lacks (needs root)
+  cluster-down     remove it
   bench            build in the release profile and run the benches
   image            build the OCI image into target/image; --release, --name NAME:TAG, --out FILE, --programs FOLDER
                    (take the programs from there instead of building them)
@@ -49,6 +51,9 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             session.run(Command::new(lab).arg("down"))?;
             Ok(ExitCode::SUCCESS)
         }
+        ["cluster"] => cluster("up.sh", &[]),
+        ["cluster", "cp"] => cluster("up.sh", &["cp"]),
+        ["cluster-down"] => cluster("down.sh", &[]),
         ["bench"] => bench(),
         ["image", options @ ..] => image::run(options),
         ["plugins"] => {
@@ -110,6 +115,13 @@ fn demo(args: &[&str]) -> Result<ExitCode> {
     command.arg("--compiler").arg(artefacts.program("bellhop-compiler"));
     command.arg("--plugins").arg(&artefacts.plugins);
     let status = command.status()?;
+    Ok(exit(status.success()))
+}
+
+/// Runs a script of the test cluster, which says itself what it does.
+fn cluster(script: &str, args: &[&str]) -> Result<ExitCode> {
+    let scripts = Metadata::load()?.workspace_root.join(artefacts::CLUSTER_SCRIPTS);
+    let status = Command::new(scripts.join(script)).args(args).status()?;
     Ok(exit(status.success()))
 }
 

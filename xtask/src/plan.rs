@@ -5,6 +5,7 @@
 //! | `fmt` | x | x | |
 //! | `rules` | x | x | |
 //! | `deny` | if installed | x | cargo-deny |
+//! | `components` | | x | Go |
 //! | `clippy` | default members | workspace | |
 //! | `doc` | default members | workspace | |
 //! | `build` | | x | |
@@ -14,6 +15,7 @@
 //! | `test-doc` | default members | workspace | |
 //! | `compiler` | | x | |
 //! | `lab` | | x | root, FRR |
+//! | `cluster` | | x | root, containerd, FRR |
 //!
 //! The time limits are about five times what a machine with two cores needs, and only keep CI from hanging.
 
@@ -22,13 +24,17 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::artefacts::{ALL_BUT_THE_COMPILER, Artefacts, THE_COMPILER, build_plugins, build_programs};
+use crate::artefacts::{
+    ALL_BUT_THE_COMPILER, Artefacts, THE_COMPILER, build_cluster, build_plugins, build_programs,
+};
 use crate::metadata::cargo;
 use crate::step::{Session, Step};
 use crate::{arrows, rules, suites};
 
-/// The package whose tests need root and the real network; they have a step of their own.
+/// The packages whose tests need root and the real network; each has a step of its own.
 const LAB: &str = "bellhop-lab";
+/// As [`LAB`], and containers.
+const CLUSTER: &str = "bellhop-test-cluster";
 
 /// All that needs no root, no lab, no Cranelift and no WebAssembly toolchain.
 pub(crate) fn check() -> Vec<Step> {
@@ -62,6 +68,8 @@ pub(crate) fn test() -> Vec<Step> {
             Some(program) => deny(program),
             None => Step::check("deny", 1, |_| bail!("cargo-deny is not installed; `make setup` does it")),
         },
+        // Alone, before cargo: either takes both of a small machine's cores.
+        Step::check("components", 50, build_cluster),
         clippy(&["--workspace"]),
         doc(&["--workspace"]),
         Step::check("build", 30, |session| build_programs(session, false)),
@@ -88,7 +96,9 @@ pub(crate) fn test() -> Vec<Step> {
         }),
         Step::tests("test", 20, |session| {
             let environment = Artefacts::of(session, false).environment();
-            let host: Vec<_> = session.suites.iter().filter(|suite| suite.package != LAB).cloned().collect();
+            let own_step = [LAB, CLUSTER];
+            let elsewhere = |suite: &&suites::Suite| own_step.contains(&suite.package.as_str());
+            let host: Vec<_> = session.suites.iter().filter(|suite| !elsewhere(suite)).cloned().collect();
             suites::run(session, &host, &environment).map(Some)
         })
         .needs(&["build", "plugins", "test-build"]),
@@ -105,6 +115,12 @@ pub(crate) fn test() -> Vec<Step> {
             suites::run(session, &lab, &environment).map(Some)
         })
         .needs(&["build", "plugins", "test-build"]),
+        Step::tests("cluster", 10, |session| {
+            let found: Vec<_> =
+                session.suites.iter().filter(|suite| suite.package == CLUSTER).cloned().collect();
+            suites::run(session, &found, &[]).map(Some)
+        })
+        .needs(&["components", "test-build"]),
     ]
 }
 

@@ -1,5 +1,7 @@
 //! Control planes alone, and what is left of clusters that are gone. Needs root and what `make setup` installs.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;

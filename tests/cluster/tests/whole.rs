@@ -1,5 +1,7 @@
 //! A whole cluster, brought up once for all that is to be seen of it. Needs root and what `make setup` installs.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
