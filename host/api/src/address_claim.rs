@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::conditions::{Condition, conditions_schema};
-use crate::schema::ADDRESS_MAX;
+use crate::schema;
 
 /// An address in use or reserved. Creating this object is the allocation.
 ///
@@ -24,20 +24,21 @@ use crate::schema::ADDRESS_MAX;
     category = "bellhop",
     status = "AddressClaimStatus",
     derive = "PartialEq",
-    doc = "An address in use or reserved. Its name is made from its address, so that an address can be claimed only once.",
+    validation = Rule::new(schema::CLAIM_NAME).message(
+        "metadata.name must be the address: 203.0.113.7, or IPv6 in full with dashes: 2001-0db8-0000-0000-0000-0000-0000-0007"
+    ),
     printcolumn(name = "Address", type_ = "string", json_path = ".spec.address"),
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool"),
     printcolumn(name = "Namespace", type_ = "string", json_path = ".spec.holders[0].namespace"),
     printcolumn(name = "Service", type_ = "string", json_path = ".spec.holders[0].name"),
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.decidedBy.policy", priority = "1"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AddressClaimSpec {
     /// The address, in its canonical form (RFC 5952 for IPv6).
-    #[schemars(length(min = 2, max = ADDRESS_MAX))]
-    #[x_kube(validation = Rule::new("isIP(self) && ip.isCanonical(self)").message("must be an IP address in canonical form"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("a claim's address never changes; create another claim"))]
+    #[schemars(schema_with = "schema::claimed_address")]
     pub address: String,
     /// AddressPool that the address came from; empty on a reservation outside every pool.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::conditions::{Condition, conditions_schema};
+use crate::schema;
 use crate::selector::LabelSelector;
 
 /// Largest count in a status: 2^53 - 1.
@@ -47,17 +48,11 @@ pub const POOL_RANGES_MAX: usize = 128;
 pub struct AddressPoolSpec {
     /// The addresses: CIDRs (`203.0.113.0/24`), ranges (`2001:db8::10-2001:db8::1f`) and single addresses, IPv4 and
     /// IPv6 mixed. Every address of a CIDR is handed out, the first and the last too. Pools must not overlap.
-    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 91)))]
-    #[x_kube(validation = Rule::new(
-        "self.all(a, isCIDR(a) || isIP(a) || (a.split('-').size() == 2 && a.split('-').all(i, isIP(i))))"
-    ).message("each must be a CIDR as 203.0.113.0/24, a range as 203.0.113.10-203.0.113.20, or one address"))]
+    #[schemars(schema_with = "schema::ranges")]
     pub addresses: Vec<String>,
     /// Addresses of the pool that are never handed out, written as in `addresses`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 91)))]
-    #[x_kube(validation = Rule::new(
-        "self.all(a, isCIDR(a) || isIP(a) || (a.split('-').size() == 2 && a.split('-').all(i, isIP(i))))"
-    ).message("each must be a CIDR as 203.0.113.0/24, a range as 203.0.113.10-203.0.113.20, or one address"))]
+    #[schemars(schema_with = "schema::optional_ranges")]
     pub exclude: Vec<String>,
     /// Whether Services that name neither this pool nor an address in it may get one.
     #[serde(default = "auto_assign")]

@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::conditions::{Condition, conditions_schema};
+use crate::schema;
 use crate::selector::LabelSelector;
 
 /// Which addresses are announced, from which nodes, to which peers, with which attributes. What no Advertisement
@@ -34,15 +35,15 @@ use crate::selector::LabelSelector;
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("!has(self.peers) || !has(self.peerSelector)")
-    .message("peers and peerSelector cannot stand together; use one"))]
-#[x_kube(validation = Rule::new("!has(self.pools) || !has(self.poolSelector)")
-    .message("pools and poolSelector cannot stand together; use one"))]
+#[x_kube(validation = Rule::new("!has(self.pools) || self.pools.size() == 0 || !has(self.poolSelector)")
+    .message("cannot stand beside pools; use one of them").field_path(".poolSelector"))]
+#[x_kube(validation = Rule::new("!has(self.peers) || self.peers.size() == 0 || !has(self.peerSelector)")
+    .message("cannot stand beside peers; use one of them").field_path(".peerSelector"))]
 #[serde(rename_all = "camelCase")]
 pub struct AdvertisementSpec {
     /// AddressPools whose addresses are announced, by name. Without this and `poolSelector` those of all pools are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    #[schemars(schema_with = "schema::names")]
     pub pools: Vec<String>,
     /// AddressPools whose addresses are announced, by their labels.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +59,7 @@ pub struct AdvertisementSpec {
     pub node_selector: Option<LabelSelector>,
     /// BGPPeers that are announced to, by name. Without this and `peerSelector` all are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    #[schemars(schema_with = "schema::names")]
     pub peers: Vec<String>,
     /// BGPPeers that are announced to, by their labels.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,11 +79,11 @@ pub struct AdvertisementSpec {
 pub struct Attributes {
     /// Communities (RFC 1997): `65000:100` or a well-known name as `no-export`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
+    #[schemars(schema_with = "schema::communities")]
     pub communities: Vec<String>,
     /// Large communities (RFC 8092): `64512:1:2`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 63)))]
+    #[schemars(schema_with = "schema::large_communities")]
     pub large_communities: Vec<String>,
     /// LOCAL_PREF, sent to internal peers only; 100 without it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::conditions::{Condition, conditions_schema};
-use crate::schema::{self, ADDRESS_MAX};
+use crate::schema;
 use crate::selector::LabelSelector;
 
 /// A router that nodes hold a BGP session with. The labels of the object are the peer's labels, which policies and
@@ -36,20 +36,14 @@ use crate::selector::LabelSelector;
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new(
-    "duration(self.holdTime) == duration('0s') || duration(self.holdTime) >= duration('3s')"
-).message("holdTime must be 0s or from 3s to 65535s (RFC 4271 §4.2)"))]
-#[x_kube(validation = Rule::new(
-    "!has(self.keepaliveTime) || duration(self.holdTime) == duration('0s') || duration(self.keepaliveTime) < duration(self.holdTime)"
-).message("keepaliveTime must be shorter than holdTime"))]
-#[x_kube(validation = Rule::new(
-    "!has(self.sourceAddress) || (isIP(self.sourceAddress) && isIP(self.peerAddress) && ip(self.sourceAddress).family() == ip(self.peerAddress).family())"
-).message("sourceAddress must be an IP address of the same family as peerAddress"))]
+#[x_kube(validation = Rule::new(schema::keepalive_below_hold_time())
+    .message("must be shorter than holdTime, by custom a third of it").field_path(".keepaliveTime"))]
+#[x_kube(validation = Rule::new(schema::SOURCE_FAMILY)
+    .message("must be of the family of peerAddress").field_path(".sourceAddress"))]
 #[serde(rename_all = "camelCase")]
 pub struct BGPPeerSpec {
     /// Address of the router. Two BGPPeers must not have the same address and port.
-    #[schemars(length(min = 2, max = ADDRESS_MAX))]
-    #[x_kube(validation = Rule::new("isIP(self)").message("must be an IP address"))]
+    #[schemars(schema_with = "schema::address")]
     pub peer_address: String,
     /// TCP port that the router listens on.
     #[serde(default = "peer_port")]
@@ -57,30 +51,30 @@ pub struct BGPPeerSpec {
     pub peer_port: u16,
     /// AS number of the router (RFC 6793): the nodes' own for an internal peer, any other for an external one.
     #[serde(rename = "peerASN")]
-    #[schemars(range(min = 1, max = 4_294_967_294_u64))]
+    #[schemars(schema_with = "schema::asn")]
     pub peer_asn: u32,
     /// AS number that the nodes show to this peer, where it is not that of the SpeakerConfig.
     #[serde(rename = "localASN", skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 4_294_967_294_u64))]
+    #[schemars(schema_with = "schema::asn")]
     pub local_asn: Option<u32>,
     /// Address that the nodes dial from; of the family of `peerAddress`. Without it the kernel chooses.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = ADDRESS_MAX))]
+    #[schemars(schema_with = "schema::address")]
     pub source_address: Option<String>,
     /// Nodes that hold a session with this peer; without it all do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<LabelSelector>,
     /// Hold time offered in OPEN (RFC 4271 §4.2): `0s` for none, else `3s` to `65535s`. The smaller offer counts.
     #[serde(default = "hold_time")]
-    #[schemars(schema_with = "schema::duration")]
+    #[schemars(schema_with = "schema::hold_time")]
     pub hold_time: String,
     /// Time between KEEPALIVE messages, from `1s`; without it a third of the hold time agreed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::optional_duration")]
+    #[schemars(schema_with = "schema::timer")]
     pub keepalive_time: Option<String>,
     /// Time between two attempts to connect (RFC 4271 §8.2.2 ConnectRetryTime), from `1s`.
     #[serde(default = "connect_retry_time")]
-    #[schemars(schema_with = "schema::duration")]
+    #[schemars(schema_with = "schema::timer")]
     pub connect_retry_time: String,
     /// TTL of packets to an external peer that is not on the link; without it, it is 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,13 +114,11 @@ pub enum IpFamily {
 pub struct NextHop {
     /// Next hop of IPv4 routes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 7, max = 15))]
-    #[x_kube(validation = Rule::new("isIP(self) && ip(self).family() == 4").message("must be an IPv4 address"))]
+    #[schemars(schema_with = "schema::ipv4_address")]
     pub ipv4: Option<String>,
     /// Next hop of IPv6 routes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = ADDRESS_MAX))]
-    #[x_kube(validation = Rule::new("isIP(self) && ip(self).family() == 6").message("must be an IPv6 address"))]
+    #[schemars(schema_with = "schema::ipv6_address")]
     pub ipv6: Option<String>,
 }
 
@@ -139,7 +131,7 @@ pub struct GracefulRestart {
     pub enabled: bool,
     /// How long the router keeps the routes of a speaker that is away: `1s` to `4095s` (RFC 4724 §3, twelve bits).
     #[serde(default = "restart_time")]
-    #[schemars(schema_with = "schema::duration")]
+    #[schemars(schema_with = "schema::restart_time")]
     pub restart_time: String,
 }
 

@@ -45,11 +45,14 @@ use crate::selector::LabelSelector;
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("self.hook == oldSelf.hook").message("the hook of a policy never changes; create another policy"))]
-#[x_kube(validation = Rule::new("!has(self.minEligible) || self.hook == 'Nodes'").message("minEligible is for hook Nodes only"))]
-#[x_kube(validation = Rule::new(
-    "!has(self.match) || self.hook == 'Route' || (!has(self.match.peerSelector) && !has(self.match.nodeSelector))"
-).message("peerSelector and nodeSelector are for hook Route only"))]
+#[x_kube(validation = Rule::new("self.hook == oldSelf.hook")
+    .message("the hook of a policy never changes; create another policy").field_path(".hook"))]
+#[x_kube(validation = Rule::new("!has(self.minEligible) || self.hook == 'Nodes'")
+    .message("is for hook Nodes only; leave it out").field_path(".minEligible"))]
+#[x_kube(validation = Rule::new("!has(self.match) || self.hook == 'Route' || !has(self.match.peerSelector)")
+    .message("is for hook Route only; leave it out").field_path(".match.peerSelector"))]
+#[x_kube(validation = Rule::new("!has(self.match) || self.hook == 'Route' || !has(self.match.nodeSelector)")
+    .message("is for hook Route only; leave it out").field_path(".match.nodeSelector"))]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionPolicySpec {
     /// The decision that the plugin answers.
@@ -98,14 +101,14 @@ pub enum Hook {
 #[serde(rename_all = "camelCase")]
 pub struct PluginRef {
     /// ConfigMap in Bellhop's own namespace that holds the module.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "schema::config_map")]
     pub config_map: String,
     /// Key of `binaryData` under which the zstd-compressed module stands.
     #[serde(default = "module_key")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(schema_with = "schema::config_map_key")]
     pub key: String,
     /// SHA-256 of the uncompressed module, in 64 lower-case hexadecimal digits.
-    #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
+    #[schemars(schema_with = "schema::sha256")]
     pub sha256: String,
 }
 

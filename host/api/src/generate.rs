@@ -20,6 +20,17 @@ const HEADER: &str = "# Generated from host/api by `bellhop crds`; edit the type
 
 /// The CRDs of every kind, by kind.
 pub fn crds() -> Vec<CustomResourceDefinition> {
+    let mut crds = plain_crds();
+    each_schema(&mut crds, &mut |path, schema| {
+        if path.starts_with(".spec.") {
+            tell_default_and_bounds(schema);
+        }
+    });
+    crds
+}
+
+/// The CRDs without what [`tell_default_and_bounds`] adds, for pages that show it in columns of their own.
+fn plain_crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![
         AddressClaim::crd(),
         AddressPool::crd(),
@@ -29,16 +40,16 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         SpeakerConfig::crd(),
         SpeakerState::crd(),
     ];
-    for crd in &mut crds {
-        for version in &mut crd.spec.versions {
-            if let Some(schema) =
-                version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut())
-            {
-                visit(schema, "", &mut |_, schema| tidy(schema));
-            }
-        }
-    }
+    each_schema(&mut crds, &mut |_, schema| tidy(schema));
     crds
+}
+
+/// Calls `f` for every node of every CRD's schema, with its path: `.spec.addresses[]`.
+fn each_schema(crds: &mut [CustomResourceDefinition], f: &mut impl FnMut(&str, &mut JSONSchemaProps)) {
+    let versions = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions);
+    for schema in versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut()) {
+        visit(schema, "", f);
+    }
 }
 
 /// The CRDs as files: name (`bellhop.dev_addresspools.yaml`) and text.
@@ -90,15 +101,60 @@ pub(crate) fn visit(
     f(path, schema);
 }
 
-/// Replaces the number formats that schemars writes by those that the API server knows, so that it gives no warning:
-/// <https://kubernetes.io/docs/reference/kubernetes-api/extend-resources/custom-resource-definition-v1/>.
+/// Makes a node of a schema what the API server and `kubectl explain` want of it.
+///
+/// - The number formats that schemars writes become those that the API server knows, so that it gives no warning:
+///   <https://kubernetes.io/docs/reference/kubernetes-api/extend-resources/custom-resource-definition-v1/>.
+/// - `null` stands for an absent field everywhere, as it does where a field may not be null: the API server drops it.
+/// - Paragraphs are one line each, because `kubectl explain` folds lines and keeps their ends.
 fn tidy(schema: &mut JSONSchemaProps) {
-    let wide = match schema.format.as_deref() {
-        Some("uint8" | "uint16" | "int8" | "int16") => "int32",
-        Some("uint32" | "uint64" | "uint") => "int64",
-        _ => return,
-    };
-    schema.format = Some(wide.into());
+    schema.format = schema.format.take().map(|format| match format.as_str() {
+        "uint8" | "uint16" | "int8" | "int16" => "int32".into(),
+        "uint32" | "uint64" | "uint" => "int64".into(),
+        _ => format,
+    });
+    schema.nullable = None;
+    if let Some(values) = &mut schema.enum_ {
+        values.retain(|value| !value.0.is_null());
+    }
+    schema.description = schema.description.as_deref().map(unfolded);
+}
+
+/// A text whose paragraphs and list items are one line each; indented lines are kept as they are.
+fn unfolded(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let starts = line.is_empty() || line.starts_with([' ', '-']);
+        match lines.last_mut() {
+            Some(last) if !starts && !last.is_empty() && !last.starts_with(' ') => {
+                last.push(' ');
+                last.push_str(line);
+            }
+            _ => lines.push(line.into()),
+        }
+    }
+    lines.join("\n")
+}
+
+/// Adds to the description of a field what `kubectl explain` does not show of its schema: default and bounds.
+fn tell_default_and_bounds(schema: &mut JSONSchemaProps) {
+    let mut said = Vec::new();
+    if let Some(default) = schema.default.as_ref().map(|value| &value.0).filter(|value| !value.is_object()) {
+        let text = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+        if !matches!(text.as_str(), "[]" | "") {
+            said.push(format!("Default: {text}."));
+        }
+    }
+    match (schema.minimum, schema.maximum, schema.max_items) {
+        (Some(least), Some(most), _) => said.push(format!("From {least} to {most}.")),
+        (_, _, Some(most)) => said.push(format!("At most {most} entries.")),
+        _ => {}
+    }
+    if let Some(description) = schema.description.as_mut().filter(|_| !said.is_empty()) {
+        let paragraphs = description.contains('\n');
+        description.push_str(if paragraphs { "\n\n" } else { " " });
+        description.push_str(&said.join(" "));
+    }
 }
 
 /// The same value with `1.0` written as `1`: bounds are floats in the API's types, and integers to every reader.

@@ -27,16 +27,16 @@ pub struct LabelSelector {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new(
     "self.operator in ['In', 'NotIn'] ? size(self.values) > 0 : size(self.values) == 0"
-).message("In and NotIn need values, Exists and DoesNotExist have none"))]
+).message("In and NotIn need values, Exists and DoesNotExist take none").field_path(".values"))]
 pub struct LabelSelectorRequirement {
     /// Key of the label.
-    #[schemars(length(min = 1, max = 317))]
+    #[schemars(schema_with = "schema::selector_key")]
     pub key: String,
     /// What must hold of the label.
     pub operator: LabelSelectorOperator,
     /// The values of `In` and `NotIn`.
     #[serde(default)]
-    #[schemars(length(max = 32), inner(length(max = 63)))]
+    #[schemars(schema_with = "schema::selector_values")]
     pub values: Vec<String>,
 }
 

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::conditions::{Condition, conditions_schema};
-use crate::schema::{self, ADDRESS_MAX};
+use crate::schema;
 use crate::selector::LabelSelector;
 
 /// What holds for the speakers of the selected nodes. Several may select a node: each field is taken from the one with
@@ -45,14 +45,12 @@ pub struct SpeakerConfigSpec {
     pub priority: i32,
     /// AS number of the speakers (RFC 6793).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 4_294_967_294_u64))]
+    #[schemars(schema_with = "schema::asn")]
     pub asn: Option<u32>,
     /// BGP Identifier (RFC 6286), written as an IPv4 address and unique per speaker: set it only where one node is
     /// selected. Without it, it is the node's IPv4 address, or derived from the node's name where it has none.
     #[serde(rename = "routerID", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 7, max = 15))]
-    #[x_kube(validation = Rule::new("isIP(self) && ip(self).family() == 4 && self != '0.0.0.0'")
-        .message("must be an IPv4 address other than 0.0.0.0"))]
+    #[schemars(schema_with = "schema::router_id")]
     pub router_id: Option<String>,
     /// Where the speakers accept BGP connections. Without it they listen only where a passive peer needs it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +62,28 @@ pub struct SpeakerConfigSpec {
     /// Without it they do in standalone form, and do not in Kubernetes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bind_addresses: Option<bool>,
+    /// Whether the nodes announce although they carry the label
+    /// `node.kubernetes.io/exclude-from-external-load-balancers`, as control-plane nodes of kubeadm do. Without it they
+    /// do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore_exclude_label: Option<bool>,
+    /// How the speakers look at the health of kube-proxy on their nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_health: Option<ProxyHealth>,
+}
+
+/// How a speaker looks at the health of kube-proxy on its node: after a reboot it waits for `/livez` before it announces,
+/// and it drains the node while `/healthz` alone says that the node is about to go.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+pub struct ProxyHealth {
+    /// Whether kube-proxy is asked at all; it is where no SpeakerConfig says otherwise. Turn it off where something else
+    /// takes kube-proxy's place, to save the wait after a reboot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Port of kube-proxy's `healthzBindAddress`; 10256 where no SpeakerConfig says another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
 }
 
 /// Where a speaker accepts BGP connections.
@@ -75,8 +95,7 @@ pub struct Listen {
     pub port: Option<u16>,
     /// Addresses to listen on; all addresses of the node where no SpeakerConfig says which.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16), inner(length(min = 2, max = ADDRESS_MAX)))]
-    #[x_kube(validation = Rule::new("self.all(a, isIP(a))").message("each must be an IP address"))]
+    #[schemars(schema_with = "schema::addresses")]
     pub addresses: Option<Vec<String>>,
 }
 
@@ -85,7 +104,7 @@ pub struct Listen {
 pub struct Drain {
     /// Time between marking the routes with GRACEFUL_SHUTDOWN (RFC 8326) and withdrawing them, from `0s` to `1h`.
     #[serde(default = "drain_wait")]
-    #[schemars(schema_with = "schema::duration")]
+    #[schemars(schema_with = "schema::drain_wait")]
     pub wait: String,
 }
 

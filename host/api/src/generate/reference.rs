@@ -7,7 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 
-use super::crds;
+use super::plain_crds;
 
 /// Title and first words of the page.
 const HEAD: &str = "<!-- Generated from host/api; run its tests with BELLHOP_WRITE_CRDS=1 to write it again. -->
@@ -21,7 +21,7 @@ with examples, is in [resources](resources.md). A field without *required* may b
 /// The whole page.
 pub fn fields_markdown() -> String {
     let mut page = HEAD.to_owned();
-    for crd in crds() {
+    for crd in plain_crds() {
         let root = crd.spec.versions.first().and_then(|version| version.schema.as_ref());
         let Some(root) = root.and_then(|schema| schema.open_api_v3_schema.as_ref()) else { continue };
         // A String takes every write.
