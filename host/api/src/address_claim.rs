@@ -9,11 +9,19 @@ use serde::{Deserialize, Serialize};
 use crate::conditions::{Condition, conditions_schema};
 use crate::schema;
 
-/// An address in use or reserved. Creating this object is the allocation.
+/// An address in use, or reserved. Creating this object is the allocation, so Bellhop makes them and you read them.
 ///
-/// Its name is made from its address (`203.0.113.7`; IPv6 in full with dashes,
-/// `2001-0db8-0000-0000-0000-0000-0000-0007`), so that the API server's uniqueness of names makes a second allocation of
-/// the address impossible.
+/// Its name is made from its address, so that the API server's uniqueness of names makes a second allocation of the address
+/// impossible. To reserve an address, make one without holders; to give it back, delete the claim.
+///
+/// ```yaml
+/// apiVersion: bellhop.dev/v1alpha1
+/// kind: AddressClaim
+/// metadata:
+///   name: 203.0.113.7                # IPv6 in full: 2001-0db8-0053-0000-0000-0000-0000-0010
+/// spec:
+///   address: 203.0.113.7
+/// ```
 #[derive(CustomResource, Clone, PartialEq, Debug, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "bellhop.dev",

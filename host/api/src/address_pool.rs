@@ -14,6 +14,23 @@ pub const COUNT_MAX: i64 = (1 << 53) - 1;
 pub const POOL_RANGES_MAX: usize = 128;
 
 /// Addresses that Services of type LoadBalancer may get, and which Services may have them.
+///
+/// An address that a Service holds does not change when the pool is edited. It is kept even when it is in no pool any more, and
+/// goes back when the Service lets go of it. Bellhop never hands out an address of a node or a peer, even where a pool has it.
+///
+/// ```yaml
+/// apiVersion: bellhop.dev/v1alpha1
+/// kind: AddressPool
+/// metadata:
+///   name: public
+///   labels: {reach: internet}        # for poolSelector and policies
+/// spec:
+///   addresses: [203.0.113.0/24, "2001:db8:53::10-2001:db8:53::ff"]
+///   exclude: [203.0.113.1]
+///   priority: 10                     # higher is tried first
+///   namespaceSelector:
+///     matchLabels: {team: shop}
+/// ```
 #[derive(CustomResource, Clone, PartialEq, Debug, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "bellhop.dev",
@@ -24,7 +41,6 @@ pub const POOL_RANGES_MAX: usize = 128;
     category = "bellhop",
     status = "AddressPoolStatus",
     derive = "PartialEq",
-    doc = "Addresses that Services of type LoadBalancer may get, and which Services may have them.",
     printcolumn(name = "Addresses", type_ = "string", json_path = ".spec.addresses"),
     printcolumn(name = "Auto", type_ = "boolean", json_path = ".spec.autoAssign"),
     printcolumn(name = "Used-v4", type_ = "integer", json_path = ".status.ipv4.used"),

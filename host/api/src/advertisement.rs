@@ -7,9 +7,26 @@ use crate::conditions::{Condition, conditions_schema};
 use crate::schema;
 use crate::selector::LabelSelector;
 
-/// Which addresses are announced, from which nodes, to which peers, with which attributes. What no Advertisement
-/// selects is not announced; where several select the same address, node and peer, the one with the highest priority
-/// decides, equal ones by name.
+/// Which addresses are announced, from which nodes, to which peers, with which attributes.
+///
+/// What no Advertisement selects is not announced; an empty `spec` selects everything. Where several select the same address, node
+/// and peer, the one with the highest `priority` decides, equal ones by name. An edit of attributes sends an UPDATE; it never
+/// withdraws a route or resets a session.
+///
+/// ```yaml
+/// apiVersion: bellhop.dev/v1alpha1
+/// kind: Advertisement
+/// metadata: {name: gold-at-the-edge}
+/// spec:
+///   priority: 10
+///   poolSelector: {matchLabels: {reach: internet}}
+///   serviceSelector: {matchLabels: {tier: gold}}
+///   peerSelector: {matchLabels: {role: edge}}
+///   attributes:
+///     communities: ["64500:100", no-export]
+///     largeCommunities: ["64500:1:2"]
+///     med: 10
+/// ```
 #[derive(CustomResource, Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "bellhop.dev",
@@ -20,7 +37,6 @@ use crate::selector::LabelSelector;
     category = "bellhop",
     status = "AdvertisementStatus",
     derive = "PartialEq",
-    doc = "Which addresses are announced, from which nodes, to which peers, with which attributes. What no Advertisement selects is not announced.",
     printcolumn(name = "Pools", type_ = "string", json_path = ".spec.pools"),
     printcolumn(name = "Peers", type_ = "string", json_path = ".spec.peers"),
     printcolumn(

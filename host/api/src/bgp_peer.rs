@@ -8,8 +8,27 @@ use crate::conditions::{Condition, conditions_schema};
 use crate::schema;
 use crate::selector::LabelSelector;
 
-/// A router that nodes hold a BGP session with. The labels of the object are the peer's labels, which policies and
-/// Advertisements select by.
+/// A router that nodes hold a BGP session with. The object's labels are the peer's labels, which Advertisements and policies select
+/// by.
+///
+/// An AS number equal to the nodes' makes it an internal peer, any other an external one. Both address families run over one
+/// session, whatever the family of `peerAddress` is. What the peer announces is counted and discarded: Bellhop only speaks.
+///
+/// ```yaml
+/// apiVersion: bellhop.dev/v1alpha1
+/// kind: BGPPeer
+/// metadata:
+///   name: router-a
+///   labels: {role: edge}
+/// spec:
+///   peerAddress: 192.0.2.1
+///   peerASN: 64496
+///   holdTime: 9s
+///   ebgpMultiHop: 2                  # for an external peer that is not on the link
+///   nodeSelector:
+///     matchLabels: {rack: a}
+///   gracefulRestart: {restartTime: 120s}
+/// ```
 #[derive(CustomResource, Clone, PartialEq, Debug, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "bellhop.dev",
@@ -20,7 +39,6 @@ use crate::selector::LabelSelector;
     category = "bellhop",
     status = "BGPPeerStatus",
     derive = "PartialEq",
-    doc = "A router that nodes hold a BGP session with. The object's labels are the peer's labels, which policies and Advertisements select by.",
     printcolumn(name = "Address", type_ = "string", json_path = ".spec.peerAddress"),
     printcolumn(name = "ASN", type_ = "integer", json_path = ".spec.peerASN"),
     printcolumn(name = "Families", type_ = "string", json_path = ".spec.families", priority = "1"),
@@ -54,11 +72,11 @@ pub struct BGPPeerSpec {
     #[schemars(schema_with = "schema::asn")]
     pub peer_asn: u32,
     /// AS number that the nodes show to this peer, where it is not that of the SpeakerConfig.
-    #[serde(rename = "localASN", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "localASN", default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::asn")]
     pub local_asn: Option<u32>,
     /// Address that the nodes dial from; of the family of `peerAddress`. Without it the kernel chooses.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::address")]
     pub source_address: Option<String>,
     /// Nodes that hold a session with this peer; without it all do.
@@ -113,11 +131,11 @@ pub enum IpFamily {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
 pub struct NextHop {
     /// Next hop of IPv4 routes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::ipv4_address")]
     pub ipv4: Option<String>,
     /// Next hop of IPv6 routes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::ipv6_address")]
     pub ipv6: Option<String>,
 }

@@ -8,9 +8,26 @@ use crate::conditions::{Condition, conditions_schema};
 use crate::schema;
 use crate::selector::LabelSelector;
 
-/// A sandboxed WebAssembly plugin that answers one of the three decisions: which address a Service gets, which nodes may
-/// announce it, or which attributes its routes have. Several policies on a hook form a chain by priority, then name; the
-/// first that answers decides.
+/// A sandboxed WebAssembly plugin that takes one of three decisions in Bellhop's place: which address a Service gets, which nodes may
+/// announce it, or which attributes its routes have.
+///
+/// The module is in a ConfigMap of Bellhop's own namespace; `bellhop plugin pack` writes both. Several policies on a hook form a
+/// chain by `priority`, then name; the first that answers decides. A new version comes into force only after it has been checked,
+/// compiled, configured and has passed its self-tests; until then, and when it is refused, the one before stays in force.
+///
+/// ```yaml
+/// apiVersion: bellhop.dev/v1alpha1
+/// kind: DecisionPolicy
+/// metadata: {name: peer-attributes}
+/// spec:
+///   hook: Route
+///   plugin:
+///     configMap: peer-attributes-190d8e5e7d4e
+///     sha256: 190d8e5e7d4ea3af24a5353e8b7afaca89f7629364ab713986ea55a7fca191bb
+///   config: {}                       # as the plugin defines it
+///   match:
+///     namespaceSelector: {matchLabels: {team: shop}}
+/// ```
 #[derive(CustomResource, Clone, PartialEq, Debug, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "bellhop.dev",
@@ -21,7 +38,6 @@ use crate::selector::LabelSelector;
     category = "bellhop",
     status = "DecisionPolicyStatus",
     derive = "PartialEq",
-    doc = "A sandboxed WebAssembly plugin that answers which address a Service gets, which nodes may announce it, or which attributes its routes have.",
     printcolumn(name = "Hook", type_ = "string", json_path = ".spec.hook"),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
     printcolumn(name = "Active", type_ = "string", json_path = ".status.active.digest"),
@@ -55,7 +71,11 @@ use crate::selector::LabelSelector;
     .message("is for hook Route only; leave it out").field_path(".match.nodeSelector"))]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionPolicySpec {
-    /// The decision that the plugin answers.
+    /// The decision that the plugin takes. It never changes.
+    ///
+    /// - Address: which address a Service gets.
+    /// - Nodes: which nodes may announce a Service.
+    /// - Route: which attributes a route has towards a peer.
     pub hook: Hook,
     /// Where the plugin is.
     pub plugin: PluginRef,
@@ -70,17 +90,25 @@ pub struct DecisionPolicySpec {
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
-    /// What counts when the plugin fails.
+    /// What counts when the plugin fails, and while no version of it is in force. No failure moves an address that a Service
+    /// has.
+    ///
+    /// - KeepLast: the last decision about the same subject; where there is none, `initial`.
+    /// - UseDefault: the next policy of the chain, and in the end the built-in answer.
+    /// - Withhold: nothing. No address, not eligible, not announced.
     #[serde(default)]
     pub failure_policy: FailurePolicy,
     /// What `failurePolicy: KeepLast` answers where there is no last decision.
+    ///
+    /// - UseDefault: the next policy of the chain, and in the end the built-in answer.
+    /// - Withhold: nothing, for policies that keep routes from leaking.
     #[serde(default)]
     pub initial: InitialAnswer,
     /// Hook Nodes only: how many nodes of a Service the policy must leave eligible, at least; 1 without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub min_eligible: Option<u16>,
-    /// What one call may cost.
+    /// What one call of the plugin may cost before it counts as failed.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
 }
@@ -116,16 +144,16 @@ pub struct PluginRef {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Match {
-    /// Namespaces of the Services.
+    /// Namespaces of the Services, by their labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
-    /// Services.
+    /// Services, by their labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_selector: Option<LabelSelector>,
-    /// Hook Route only: peers.
+    /// Hook Route only: BGPPeers, by their labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_selector: Option<LabelSelector>,
-    /// Hook Route only: nodes.
+    /// Hook Route only: nodes, by their labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<LabelSelector>,
 }
@@ -192,10 +220,13 @@ pub struct DecisionPolicyStatus {
     /// The version being rolled out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidate: Option<PluginVersion>,
-    /// How far the candidate is.
+    /// How far the candidate is, in this order: Verified (its digest is the one asked for), Checked (size, imports and
+    /// metadata are allowed), Compiled, Configured (it took its settings), SelfTested, Shadow (it answers for comparison
+    /// only), Canary (some nodes act on it), Active. Or Rejected: the condition Ready says why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<RolloutStep>,
-    /// `Ready`, `Progressing` and `Degraded`.
+    /// `Ready`: a version is in force, and it is the one that `spec` asks for. `Progressing`: a candidate is on its way.
+    /// `Degraded`: calls fail, and `failurePolicy` answers in the plugin's place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,

@@ -40,7 +40,12 @@ fn plain_crds() -> Vec<CustomResourceDefinition> {
         SpeakerConfig::crd(),
         SpeakerState::crd(),
     ];
-    each_schema(&mut crds, &mut |_, schema| tidy(schema));
+    each_schema(&mut crds, &mut |path, schema| {
+        tidy(schema);
+        if path.is_empty() {
+            describe_kind(schema);
+        }
+    });
     crds
 }
 
@@ -120,20 +125,34 @@ fn tidy(schema: &mut JSONSchemaProps) {
     schema.description = schema.description.as_deref().map(unfolded);
 }
 
-/// A text whose paragraphs and list items are one line each; indented lines are kept as they are.
+/// A text whose paragraphs and list items are one line each. The fences of an example become an indentation of four.
 fn unfolded(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
+    let mut example = false;
     for line in text.lines() {
-        let starts = line.is_empty() || line.starts_with([' ', '-']);
+        if line.starts_with("```") {
+            example = !example;
+            continue;
+        }
+        let starts = example || line.is_empty() || line.starts_with("- ");
         match lines.last_mut() {
-            Some(last) if !starts && !last.is_empty() && !last.starts_with(' ') => {
+            Some(last) if !starts && !last.is_empty() => {
                 last.push(' ');
                 last.push_str(line);
             }
+            _ if example => lines.push(format!("    {line}")),
             _ => lines.push(line.into()),
         }
     }
     lines.join("\n")
+}
+
+/// Gives the description of `spec`, which is that of the type, to the kind: there `kubectl explain` looks first.
+fn describe_kind(root: &mut JSONSchemaProps) {
+    let spec = root.properties.iter_mut().flatten().find(|(name, _)| *name == "spec");
+    if let Some((_, spec)) = spec {
+        root.description = spec.description.replace("What is wanted.".into());
+    }
 }
 
 /// Adds to the description of a field what `kubectl explain` does not show of its schema: default and bounds.

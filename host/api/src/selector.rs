@@ -32,7 +32,8 @@ pub struct LabelSelectorRequirement {
     /// Key of the label.
     #[schemars(schema_with = "schema::selector_key")]
     pub key: String,
-    /// What must hold of the label.
+    /// What must hold of the label: In (it has one of `values`), NotIn (it is absent, or has none of them), Exists,
+    /// DoesNotExist.
     pub operator: LabelSelectorOperator,
     /// The values of `In` and `NotIn`.
     #[serde(default)]

@@ -7,8 +7,19 @@ use crate::conditions::{Condition, conditions_schema};
 use crate::schema;
 use crate::selector::LabelSelector;
 
-/// What holds for the speakers of the selected nodes. Several may select a node: each field is taken from the one with
-/// the highest priority (then the first by name) that sets it.
+/// What holds for the speakers of the selected nodes: AS number, router ID, where they listen, how they drain.
+///
+/// Several may select a node: each field is taken from the one with the highest `priority` (then the first by name) that sets it. A
+/// speaker without an AS number opens no session.
+///
+/// ```yaml
+/// apiVersion: bellhop.dev/v1alpha1
+/// kind: SpeakerConfig
+/// metadata: {name: default}
+/// spec:
+///   asn: 64500
+///   drain: {wait: 10s}
+/// ```
 #[derive(CustomResource, Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "bellhop.dev",
@@ -19,7 +30,6 @@ use crate::selector::LabelSelector;
     category = "bellhop",
     status = "SpeakerConfigStatus",
     derive = "PartialEq",
-    doc = "What holds for the speakers of the selected nodes. Where several select a node, each field is taken from the one with the highest priority that sets it.",
     printcolumn(name = "ASN", type_ = "integer", json_path = ".spec.asn"),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
     printcolumn(
@@ -44,12 +54,12 @@ pub struct SpeakerConfigSpec {
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
     /// AS number of the speakers (RFC 6793).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::asn")]
     pub asn: Option<u32>,
     /// BGP Identifier (RFC 6286), written as an IPv4 address and unique per speaker: set it only where one node is
     /// selected. Without it, it is the node's IPv4 address, or derived from the node's name where it has none.
-    #[serde(rename = "routerID", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "routerID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::router_id")]
     pub router_id: Option<String>,
     /// Where the speakers accept BGP connections. Without it they listen only where a passive peer needs it.
@@ -94,7 +104,7 @@ pub struct Listen {
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,
     /// Addresses to listen on; all addresses of the node where no SpeakerConfig says which.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::addresses")]
     pub addresses: Option<Vec<String>>,
 }

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::conditions::{Condition, conditions_schema};
 use crate::schema::ADDRESS_MAX;
 
-/// What the speaker of one node does. Named as its Node, owned by it, and written by that speaker alone.
+/// What the speaker of one node does: its sessions, what it announces, and what it cannot announce and why.
+///
+/// Named as its Node, owned by it, and written by that speaker alone, at most every five seconds; you only read it. The whole truth
+/// about one Service on one node is what `kubectl bellhop explain` asks the speaker for.
 #[derive(CustomResource, Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "bellhop.dev",
@@ -18,7 +21,6 @@ use crate::schema::ADDRESS_MAX;
     category = "bellhop",
     status = "SpeakerStateStatus",
     derive = "PartialEq",
-    doc = "What the speaker of one node does: its sessions, what it announces, and what it cannot announce and why.",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Sessions", type_ = "string", json_path = ".status.sessionsUp"),
     printcolumn(name = "Addresses", type_ = "integer", json_path = ".status.announcedCount"),
@@ -33,7 +35,9 @@ pub struct SpeakerStateSpec {}
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpeakerStateStatus {
-    /// How far the speaker is.
+    /// How far the speaker is: Reading (objects are not read whole yet), LoadingPolicies, Binding (waits for the data path
+    /// before the first announcement), Ready (it announces), Draining (GRACEFUL_SHUTDOWN is out, and it is about to
+    /// withdraw).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<SpeakerPhase>,
     /// Version of Bellhop.

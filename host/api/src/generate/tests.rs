@@ -174,3 +174,30 @@ fn defaults_stand_in_the_schema() {
         assert_eq!(defaults.get(path), Some(&value), "{path}");
     }
 }
+
+#[test]
+fn nothing_is_required_that_has_a_sensible_default() {
+    let mut required = BTreeSet::new();
+    each_schema(|path, schema| {
+        if path.contains(".spec") && !path.contains("elector") {
+            required.extend(schema.required.iter().flatten().map(|name| format!("{path}.{name}")));
+        }
+    });
+    let expected = [
+        "AddressClaim.spec.address",
+        "AddressClaim.spec.decidedBy.policy",
+        "AddressClaim.spec.holders[].name",
+        "AddressClaim.spec.holders[].namespace",
+        "AddressClaim.spec.holders[].ports[].port",
+        "AddressClaim.spec.holders[].ports[].protocol",
+        "AddressClaim.spec.holders[].uid",
+        "AddressPool.spec.addresses",
+        "BGPPeer.spec.peerASN",
+        "BGPPeer.spec.peerAddress",
+        "DecisionPolicy.spec.hook",
+        "DecisionPolicy.spec.plugin",
+        "DecisionPolicy.spec.plugin.configMap",
+        "DecisionPolicy.spec.plugin.sha256",
+    ];
+    assert_eq!(required, expected.map(String::from).into());
+}
