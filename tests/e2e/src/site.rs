@@ -1,0 +1,273 @@
+//! Where cases run: the cluster, the installation in it, and what every case starts from.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bellhop_lab::command::output_of;
+use bellhop_lab::frr::Frr;
+use bellhop_test_cluster::{Cluster, Node, Options, wait_for};
+use serde_json::Value;
+
+/// Namespace of the installation, as in the README.
+pub const NAMESPACE: &str = "bellhop-system";
+/// Name of the Helm release.
+pub const RELEASE: &str = "bellhop";
+/// Label on the namespaces that cases make; [`Site::reset`] removes them.
+pub const CASE_LABEL: &str = "bellhop.dev/test=case";
+/// For what needs a few round trips of the API and a little CPU; a busy machine makes it seconds.
+pub const SOON: Duration = Duration::from_secs(30);
+/// For pods to be scheduled, started and ready, and to go.
+pub const PODS: Duration = Duration::from_secs(120);
+/// What every case starts from.
+const BASE: &str = include_str!("base.yaml");
+/// Values of the test installation: what differs from the chart's defaults, and why, stands in the file.
+const VALUES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/values.yaml");
+/// The chart.
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/bellhop");
+
+/// Which cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The project's own.
+    TestCluster {
+        /// What tells it from others.
+        prefix: String,
+        /// The image to install.
+        image: Option<PathBuf>,
+    },
+    /// The user's, by a kubeconfig; Bellhop is installed there.
+    Users(PathBuf),
+}
+
+/// A cluster with Bellhop in it.
+#[derive(Debug)]
+pub struct Site {
+    place: Here,
+    program: Option<PathBuf>,
+    plugins: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+enum Here {
+    TestCluster { cluster: Box<Cluster>, frr: Frr },
+    Users { kubeconfig: PathBuf },
+}
+
+impl Site {
+    /// Brings the test cluster up with FRR on its router and the image on its nodes, or takes the user's cluster.
+    ///
+    /// # Errors
+    /// When the cluster does not come up, or the image is missing.
+    pub fn open(place: Place, program: Option<PathBuf>, plugins: Option<PathBuf>) -> Result<Self> {
+        let place = match place {
+            Place::Users(kubeconfig) => Here::Users { kubeconfig },
+            Place::TestCluster { prefix, image } => {
+                let image = image.context("--image (BELLHOP_IMAGE) is missing; `make image` writes one")?;
+                let cluster = Cluster::up(&Options::new(prefix))?;
+                let frr = cluster.frr();
+                if frr.bgpd("show version").is_err() {
+                    frr.start()?;
+                }
+                cluster.load_image(&image)?;
+                Here::TestCluster { cluster: Box::new(cluster), frr }
+            }
+        };
+        Ok(Self { place, program, plugins })
+    }
+
+    /// The test cluster.
+    ///
+    /// # Errors
+    /// On a user's cluster.
+    pub fn cluster(&self) -> Result<&Cluster> {
+        match &self.place {
+            Here::TestCluster { cluster, .. } => Ok(cluster),
+            Here::Users { .. } => anyhow::bail!("this case needs the project's own test cluster"),
+        }
+    }
+
+    /// FRR on the router.
+    ///
+    /// # Errors
+    /// On a user's cluster.
+    pub fn frr(&self) -> Result<&Frr> {
+        match &self.place {
+            Here::TestCluster { frr, .. } => Ok(frr),
+            Here::Users { .. } => {
+                anyhow::bail!("this case needs the router of the project's own test cluster")
+            }
+        }
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        match &self.place {
+            Here::TestCluster { cluster, .. } => cluster.kubeconfig(),
+            Here::Users { kubeconfig } => kubeconfig.clone(),
+        }
+    }
+
+    /// The `bellhop` program on the host.
+    ///
+    /// # Errors
+    /// When it was not named.
+    pub fn program(&self) -> Result<&Path> {
+        self.program.as_deref().context("--program (BELLHOP_BIN) is missing")
+    }
+
+    /// Folder of the policies that are shipped.
+    ///
+    /// # Errors
+    /// When it was not named.
+    pub fn plugins(&self) -> Result<&Path> {
+        self.plugins.as_deref().context("--plugins (BELLHOP_PLUGINS) is missing")
+    }
+
+    /// What kubectl writes to standard output.
+    ///
+    /// # Errors
+    /// With what it writes to standard error.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
+        match &self.place {
+            Here::TestCluster { cluster, .. } => cluster.kubectl(args),
+            Here::Users { kubeconfig } => {
+                output_of(Command::new("kubectl").arg("--kubeconfig").arg(kubeconfig).args(args))
+            }
+        }
+    }
+
+    /// What kubectl writes with `-o json`.
+    ///
+    /// # Errors
+    /// As [`Site::kubectl`], and when it is no JSON.
+    pub fn json(&self, args: &[&str]) -> Result<Value> {
+        let text = self.kubectl(&[args, &["-o", "json"]].concat())?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("`kubectl {}` wrote no JSON: {text}", args.join(" ")))
+    }
+
+    /// Applies YAML documents.
+    ///
+    /// # Errors
+    /// With the API server's words.
+    pub fn apply(&self, documents: &str) -> Result<()> {
+        match &self.place {
+            Here::TestCluster { cluster, .. } => cluster.apply(documents).map(drop),
+            Here::Users { kubeconfig } => {
+                let file = std::env::temp_dir().join(format!("bellhop-e2e-{}.yaml", std::process::id()));
+                std::fs::write(&file, documents)?;
+                let mut command = Command::new("kubectl");
+                command.arg("--kubeconfig").arg(kubeconfig).args(["apply", "--server-side", "-f"]).arg(&file);
+                output_of(&mut command).map(drop)
+            }
+        }
+    }
+
+    /// `helm upgrade --install` of the chart with the test's values and `settings` (`--set` each); waits for the pods.
+    ///
+    /// # Errors
+    /// With helm's words.
+    pub fn install(&self, settings: &[&str]) -> Result<()> {
+        let cluster = self.cluster()?;
+        let mut args = vec![
+            "upgrade",
+            "--install",
+            RELEASE,
+            CHART,
+            "--namespace",
+            NAMESPACE,
+            "--create-namespace",
+            "-f",
+            VALUES,
+        ];
+        args.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        args.extend(["--wait", "--timeout", "120s"]);
+        cluster.helm(&args).map(drop)
+    }
+
+    /// Makes the state that every case starts from: machines whole, Bellhop installed with the test's values, the base
+    /// objects as they were, nothing of other cases.
+    ///
+    /// # Errors
+    /// When that state does not come about.
+    pub fn reset(&self) -> Result<()> {
+        self.kubectl(&["delete", "namespace", "-l", CASE_LABEL, "--ignore-not-found", "--timeout=120s"])?;
+        let Here::TestCluster { cluster, .. } = &self.place else { return Ok(()) };
+        for node in Node::ALL {
+            cluster.mend(node)?;
+        }
+        cluster.kubectl(&["uncordon", "-l", "kubernetes.io/os=linux"])?;
+        cluster.kubectl(&["wait", "--for=condition=Ready", "node", "--all", "--timeout=120s"])?;
+        self.install(&[])?;
+        for kind in ["decisionpolicies", "advertisements", "bgppeers", "addresspools", "speakerconfigs"] {
+            cluster.kubectl(&["delete", kind, "--selector", "!bellhop.dev/base", "--ignore-not-found"])?;
+        }
+        self.apply(BASE)?;
+        wait_for("no claim is left of other cases", SOON, || self.expect_no_claims())?;
+        Ok(())
+    }
+
+    fn expect_no_claims(&self) -> Result<(), String> {
+        let claims = self.json(&["get", "addressclaims"]).map_err(|error| format!("{error:#}"))?;
+        match claims["items"].as_array().map_or(0, Vec::len) {
+            0 => Ok(()),
+            count => Err(format!("{count} claims stand")),
+        }
+    }
+
+    /// Prints what helps to understand a failed case.
+    pub fn explain_failure(&self, case: &str) {
+        let looks: [&[&str]; 6] = [
+            &["get", "pods", "-A", "-o", "wide"],
+            &["get", "services,endpointslices", "-A", "-o", "wide"],
+            &["get", "bellhop", "-o", "wide"],
+            &[
+                "-n",
+                NAMESPACE,
+                "logs",
+                "-l",
+                "app.kubernetes.io/component=controller",
+                "--tail=60",
+                "--prefix",
+            ],
+            &["-n", NAMESPACE, "logs", "-l", "app.kubernetes.io/component=speaker", "--tail=60", "--prefix"],
+            &["get", "events", "-A", "--sort-by=.lastTimestamp"],
+        ];
+        for look in looks {
+            println!("--- {case}: kubectl {}", look.join(" "));
+            match self.kubectl(look) {
+                Ok(text) => println!("{text}"),
+                Err(error) => println!("{error:#}"),
+            }
+        }
+    }
+
+    /// What a tool of `kubectl bellhop` prints.
+    ///
+    /// # Errors
+    /// With its words, when it fails.
+    pub fn bellhop(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(self.program()?);
+        command.env("KUBECONFIG", self.kubeconfig()).args(args);
+        output_of(&mut command)
+    }
+}
+
+/// True when an object's condition of this type has this status.
+pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+/// The condition of this type, as `status/reason: message`.
+///
+/// # Errors
+/// When its status is another one.
+pub fn expect_condition(object: &Value, kind: &str, status: &str) -> Result<String> {
+    let found =
+        condition(object, kind).with_context(|| format!("no condition {kind} in {}", object["status"]))?;
+    let told = format!("{}/{}: {}", found["status"], found["reason"], found["message"]);
+    ensure!(found["status"] == status, "condition {kind} is {told}, not {status}");
+    Ok(told)
+}
