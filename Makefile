@@ -27,6 +27,11 @@ cluster: setup ## Bring up a real Kubernetes cluster of three nodes (root); MODE
 cluster-down: ## Remove what `make cluster` brought up
 	@$(XTASK) cluster-down
 
+# A KUBECONFIG that is merely in the environment must not lead the cases to a cluster that somebody works with.
+.PHONY: e2e
+e2e: setup ## Run the end-to-end cases (root); CASES="1 4", or on your own cluster: KUBECONFIG=... on make's command line
+	@$(XTASK) e2e $(CASES) $(if $(filter command%,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
+
 .PHONY: test
 test: setup ## Run every check and test there is (root)
 	@$(XTASK) test
@@ -56,7 +61,7 @@ fixtures: setup ## Rebuild the committed WebAssembly fixtures
 	@$(XTASK) fixtures
 
 .PHONY: crds
-crds: setup-host ## Rewrite crds/ and the chart's copy of it from the types in host/api
+crds: setup-host ## Rewrite crds/, the chart's copy of it and docs/kinds from the types in host/api
 	@$(XTASK) crds
 
 .PHONY: clean

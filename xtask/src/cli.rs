@@ -8,7 +8,7 @@ use crate::artefacts::{self, ALL_BUT_THE_COMPILER, Artefacts, build_plugins, bui
 use crate::metadata::{Metadata, cargo};
 use crate::rules::{place, read, sources, words};
 use crate::step::{self, Session};
-use crate::{image, lengths, plan};
+use crate::{e2e, image, lengths, plan};
 
 /// What the tool can do.
 pub(crate) const USAGE: &str = "\
@@ -21,12 +21,13 @@ usage: cargo run -p xtask -- COMMAND
   demo-down        remove what a kept demo left
   cluster [cp]     bring up the test cluster, or its control plane alone, and build what it lacks (needs root)
   cluster-down     remove it
+  e2e [CASE...]    build what is missing and run the end-to-end cases (needs root); --list, --short, --keep-going
   bench            build in the release profile and run the benches
   image            build the OCI image into target/image; --release, --name NAME:TAG, --out FILE, --programs FOLDER
                    (take the programs from there instead of building them)
   plugins          build the shipped plugins as WebAssembly modules
   fixtures         rebuild the committed WebAssembly fixtures of the tests
-  crds             rewrite crds/ and the chart's copy of it from the types
+  crds             rewrite crds/, the chart's copy of it and docs/kinds from the types
   lengths          report the lengths of the source files
   gaps             list the known gaps written down in the source";
 
@@ -54,6 +55,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         ["cluster"] => cluster("up.sh", &[]),
         ["cluster", "cp"] => cluster("up.sh", &["cp"]),
         ["cluster-down"] => cluster("down.sh", &[]),
+        ["e2e", options @ ..] => e2e::run(options),
         ["bench"] => bench(),
         ["image", options @ ..] => image::run(options),
         ["plugins"] => {
@@ -76,10 +78,9 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         }
         ["crds"] => {
             let mut session = Session::new()?;
-            for folder in ["crds", "charts/bellhop/files/crds"] {
-                let crds = ["run", "--locked", "-p", "bellhop", "--", "crds", "--dir", folder];
-                session.run(Command::new(cargo()).args(crds))?;
-            }
+            let mut command = Command::new(cargo());
+            command.args(["test", "--locked", "--quiet", "-p", "bellhop-api", "committed"]);
+            session.run(command.env("BELLHOP_WRITE_CRDS", "1"))?;
             Ok(ExitCode::SUCCESS)
         }
         ["lengths"] => {

@@ -77,6 +77,11 @@ fn tag(name: &str) -> Result<&str> {
     }
 }
 
+/// Where the image is unless `--out` says otherwise.
+pub(crate) fn file(session: &Session) -> PathBuf {
+    session.metadata.target_directory.join("image/bellhop.tar")
+}
+
 /// Builds the programs unless they were given, then the image; prints where it is and its digest.
 pub(crate) fn run(args: &[&str]) -> Result<ExitCode> {
     let options = Options::parse(args)?;
@@ -107,7 +112,7 @@ pub(crate) fn run(args: &[&str]) -> Result<ExitCode> {
         layers: vec![base.to_tar()?, program_tree(&programs)?.to_tar()?],
     };
     let (bytes, digest) = image.to_tar()?;
-    let out = options.out.unwrap_or_else(|| folder.join("bellhop.tar"));
+    let out = options.out.unwrap_or_else(|| file(&session));
     std::fs::write(&out, &bytes).with_context(|| format!("write {}", out.display()))?;
     let list = out.with_extension("packages.txt");
     std::fs::write(&list, packages.list()).with_context(|| format!("write {}", list.display()))?;

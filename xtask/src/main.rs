@@ -10,6 +10,7 @@
 mod arrows;
 mod artefacts;
 mod cli;
+mod e2e;
 mod image;
 mod lengths;
 mod metadata;

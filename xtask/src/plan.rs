@@ -16,6 +16,8 @@
 //! | `compiler` | | x | |
 //! | `lab` | | x | root, FRR |
 //! | `cluster` | | x | root, containerd, FRR |
+//! | `image` | | x | Debian's packages |
+//! | `e2e` | | x | root, containerd, FRR |
 //!
 //! The time limits are about five times what a machine with two cores needs, and only keep CI from hanging.
 
@@ -29,7 +31,7 @@ use crate::artefacts::{
 };
 use crate::metadata::cargo;
 use crate::step::{Session, Step};
-use crate::{arrows, rules, suites};
+use crate::{arrows, e2e, image, rules, suites};
 
 /// The packages whose tests need root and the real network; each has a step of its own.
 const LAB: &str = "bellhop-lab";
@@ -121,6 +123,16 @@ pub(crate) fn test() -> Vec<Step> {
             suites::run(session, &found, &[]).map(Some)
         })
         .needs(&["components", "test-build"]),
+        Step::check("image", 5, |session| {
+            let programs = Artefacts::of(session, false).programs;
+            image::run(&["--programs", &programs.to_string_lossy()]).map(drop)
+        })
+        .needs(&["build"]),
+        Step::tests("e2e", 20, |session| {
+            let mut command = e2e::cases(session);
+            suites::run_program(session, command.arg("--short")).map(Some)
+        })
+        .needs(&["components", "image", "plugins"]),
     ]
 }
 

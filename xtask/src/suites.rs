@@ -4,7 +4,7 @@
 //! for each part would choose other features for shared dependencies and build those again.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -96,19 +96,31 @@ pub(crate) fn run(session: &mut Session, suites: &[Suite], environment: &[(&str,
         let mut command = Command::new(&suite.executable);
         command.current_dir(&suite.folder).env("CARGO_MANIFEST_DIR", &suite.folder).env("CARGO", cargo());
         command.envs(environment.iter().map(|(key, value)| (key, value)));
-        let mut reader = Reader::new(&suite.name);
-        let ended = session.run_with(&mut command, |line| {
-            reader.line(line);
-            // Passed tests are in the count; what is shown is what somebody has to look at.
-            !(line.starts_with("test ") && line.ends_with(" ... ok") || line.is_empty())
-        });
-        let (success, how) = match ended {
-            Ok(status) => (status.success(), status.to_string()),
-            Err(error) => (false, format!("{error:#}")),
-        };
-        total.add(reader.finish(success, &how));
+        total.add(count(session, &mut command, &suite.name));
     }
     Ok(total)
+}
+
+/// Runs a program that reports as cargo's test harness does.
+pub(crate) fn run_program(session: &mut Session, command: &mut Command) -> Result<Tally> {
+    let name =
+        Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(count(session, command, &name))
+}
+
+/// Runs a test program and counts what it says; one that does not start or ends badly has failed.
+fn count(session: &mut Session, command: &mut Command, name: &str) -> Tally {
+    let mut reader = Reader::new(name);
+    let ended = session.run_with(command, |line| {
+        reader.line(line);
+        // Passed tests are in the count; what is shown is what somebody has to look at.
+        !(line.starts_with("test ") && line.ends_with(" ... ok") || line.is_empty())
+    });
+    let (success, how) = match ended {
+        Ok(status) => (status.success(), status.to_string()),
+        Err(error) => (false, format!("{error:#}")),
+    };
+    reader.finish(success, &how)
 }
 
 /// Runs the documentation's examples of the packages that `selection` names.
