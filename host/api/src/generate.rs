@@ -11,7 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-pub use reference::fields_markdown;
+pub use reference::kind_pages;
 
 use crate::{AddressClaim, AddressPool, Advertisement, BGPPeer, DecisionPolicy, SpeakerConfig, SpeakerState};
 

@@ -41,16 +41,16 @@ fn the_committed_crds_are_the_generated_ones() {
 }
 
 #[test]
-fn the_committed_reference_of_fields_is_the_generated_one() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/fields.md");
-    if std::env::var_os("BELLHOP_WRITE_CRDS").is_some() {
-        fs::write(&path, fields_markdown()).unwrap();
+fn every_kind_has_a_page_and_the_committed_one_is_the_generated_one() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/kinds");
+    for (name, text) in kind_pages() {
+        if std::env::var_os("BELLHOP_WRITE_CRDS").is_some() {
+            fs::write(folder.join(&name), &text).unwrap();
+        }
+        let found = fs::read_to_string(folder.join(&name)).unwrap_or_default();
+        assert!(found == text, "docs/kinds/{name} is not what the types give; run `make crds`");
     }
-    let found = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        found == fields_markdown(),
-        "docs/fields.md is not what the types give; run `BELLHOP_WRITE_CRDS=1 cargo test -p bellhop-api`"
-    );
+    assert_eq!(kind_pages().len(), crds().len());
 }
 
 #[test]
