@@ -21,11 +21,12 @@ mod speaker_config;
 use std::sync::Arc;
 
 use bellhop_api::Reason;
+use bellhop_core::names::{NamespacedName, shared};
 use bellhop_core::objects::{
     AddressClaim, AddressPool, Advertisement, BgpPeer, DecisionPolicy, EndpointSlice, ModuleSource,
     Namespace, Node, Service, SpeakerConfig,
 };
-use bellhop_core::{Delta, ObjectRef, Problem};
+use bellhop_core::{Delta, ObjectName, ObjectRef, Problem};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -53,23 +54,34 @@ impl Default for Options {
 }
 
 /// A kind that is read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Kind {
+    /// Namespace (core/v1).
     Namespace,
+    /// Node (core/v1).
     Node,
+    /// Service (core/v1).
     Service,
+    /// EndpointSlice (discovery/v1).
     EndpointSlice,
+    /// ConfigMap (core/v1).
     ConfigMap,
+    /// AddressPool.
     AddressPool,
+    /// AddressClaim.
     AddressClaim,
+    /// BGPPeer.
     BgpPeer,
+    /// Advertisement.
     Advertisement,
+    /// SpeakerConfig.
     SpeakerConfig,
+    /// DecisionPolicy.
     DecisionPolicy,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str, &'static str, bool); 11] = [
+    pub(crate) const ALL: [(Self, &'static str, &'static str, bool); 11] = [
         (Self::Namespace, "v1", "Namespace", false),
         (Self::Node, "v1", "Node", false),
         (Self::Service, "v1", "Service", true),
@@ -82,6 +94,26 @@ impl Kind {
         (Self::SpeakerConfig, bellhop_api::API_VERSION, "SpeakerConfig", false),
         (Self::DecisionPolicy, bellhop_api::API_VERSION, "DecisionPolicy", false),
     ];
+
+    /// The kind as Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL[self as usize].2
+    }
+
+    /// The `apiVersion` that is read.
+    pub fn api_version(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    /// Whether objects of the kind have a namespace.
+    pub fn is_namespaced(self) -> bool {
+        Self::ALL[self as usize].3
+    }
+
+    /// The kind of an object; `None` where it is not read.
+    pub fn of(object: &ObjectRef) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, _, name, _)| **name == *object.kind).map(|(kind, ..)| kind)
+    }
 }
 
 /// A checked, typed object.
@@ -133,6 +165,35 @@ impl Projection {
             Self::SpeakerConfig(object) => Delta::SpeakerConfig(object.name.clone(), None),
             Self::Policy(object) => Delta::Policy(object.name.clone(), None),
         }
+    }
+}
+
+impl Projection {
+    /// What a delta says of an object: its kind, namespace and name, and its projection, `None` where it is gone. `None`
+    /// for a delta of no object.
+    pub(crate) fn of(delta: Delta) -> Option<(Kind, NamespacedName, Option<Self>)> {
+        let cluster = |name: ObjectName| NamespacedName { namespace: shared(""), name };
+        Some(match delta {
+            Delta::Service(key, object) => (Kind::Service, key, object.map(Self::Service)),
+            Delta::Namespace(name, object) => (Kind::Namespace, cluster(name), object.map(Self::Namespace)),
+            Delta::Node(name, object) => (Kind::Node, cluster(name), object.map(Self::Node)),
+            Delta::EndpointSlice(key, object) => (Kind::EndpointSlice, key, object.map(Self::EndpointSlice)),
+            Delta::Pool(name, object) => (Kind::AddressPool, cluster(name), object.map(Self::Pool)),
+            Delta::Claim(address, object) => {
+                let name = bellhop_api::claim_name(address).into();
+                (Kind::AddressClaim, cluster(name), object.map(Self::Claim))
+            }
+            Delta::Peer(name, object) => (Kind::BgpPeer, cluster(name), object.map(Self::Peer)),
+            Delta::Advertisement(name, object) => {
+                (Kind::Advertisement, cluster(name), object.map(Self::Advertisement))
+            }
+            Delta::SpeakerConfig(name, object) => {
+                (Kind::SpeakerConfig, cluster(name), object.map(Self::SpeakerConfig))
+            }
+            Delta::Policy(name, object) => (Kind::DecisionPolicy, cluster(name), object.map(Self::Policy)),
+            Delta::Module(name, object) => (Kind::ConfigMap, cluster(name), object.map(Self::Module)),
+            Delta::Problems(..) | Delta::Synced => return None,
+        })
     }
 }
 

@@ -1,7 +1,6 @@
 //! The index: which file holds which objects, which version of each is in force, and what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bellhop_api::Reason;
@@ -11,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::convert::{self, Identity, Options, Outcome, Projection};
 use crate::document::{self, Chunk, DOCUMENTS_MAX, ParseError};
+use crate::endpoints::{Endpoints, endpoint_of};
 
 /// SHA-256 of a file or document.
 type Digest = [u8; 32];
@@ -29,10 +29,7 @@ pub struct Index {
     options: Options,
     files: BTreeMap<Arc<str>, File>,
     objects: BTreeMap<ObjectRef, Object>,
-    /// Endpoints of the BGPPeers in force, and who has them.
-    endpoints: BTreeMap<(IpAddr, u16), ObjectRef>,
-    /// BGPPeers that wait for an endpoint which another one has.
-    waiting: BTreeMap<ObjectRef, (IpAddr, u16)>,
+    endpoints: Endpoints,
     /// Objects whose documents changed since the last deltas.
     dirty: BTreeSet<ObjectRef>,
     /// Files whose problems changed since the last deltas.
@@ -415,9 +412,11 @@ impl Index {
                 });
                 self.decide(&name);
             }
-            if !self.exchange_endpoints() {
+            let exchanged = self.endpoints.exchange();
+            if exchanged.is_empty() {
                 break;
             }
+            self.dirty.extend(exchanged);
         }
         let mut deltas = Vec::new();
         for (name, (projection, problems)) in before {
@@ -493,65 +492,18 @@ impl Index {
         old: Option<InForce>,
         problems: &mut Vec<Problem>,
     ) -> Option<InForce> {
-        self.waiting.remove(name);
-        let endpoint = wanted.as_ref().and_then(endpoint_of);
-        let held = old.as_ref().and_then(endpoint_of);
-        if let Some(endpoint) = endpoint {
-            if let Some(owner) = self.endpoints.get(&endpoint).filter(|owner| *owner != name) {
-                let message = format!("is the address and port of {owner} already; a router is one BGPPeer");
-                let shown = std::net::SocketAddr::from(endpoint).to_string();
-                let reason = Reason::DuplicatePeer.as_str();
-                problems.push(Problem::new(name.clone(), reason, "spec.peerAddress", shown, message));
-                self.waiting.insert(name.clone(), endpoint);
-                return old;
+        let endpoint =
+            |version: &Option<InForce>| version.as_ref().and_then(|version| endpoint_of(&version.projection));
+        match self.endpoints.admit(name, endpoint(&old), endpoint(&wanted)) {
+            Ok(again) => {
+                self.dirty.extend(again);
+                wanted
             }
-            self.endpoints.insert(endpoint, name.clone());
-        }
-        if let Some(held) = held.filter(|held| Some(*held) != endpoint) {
-            if self.endpoints.get(&held) == Some(name) {
-                self.endpoints.remove(&held);
-            }
-            let waiting = self.waiting.iter().filter(|(_, waits_for)| **waits_for == held);
-            self.dirty.extend(waiting.map(|(name, _)| name.clone()));
-        }
-        wanted
-    }
-
-    /// Lets BGPPeers that wait for each other's endpoints in a circle exchange them; true when there was a circle.
-    fn exchange_endpoints(&mut self) -> bool {
-        for start in self.waiting.keys() {
-            let mut circle = vec![start.clone()];
-            let mut current = start;
-            while let Some(owner) =
-                self.waiting.get(current).and_then(|endpoint| self.endpoints.get(endpoint))
-            {
-                if owner == start {
-                    // Everyone lets go; each takes what it waits for when it is decided again.
-                    self.endpoints.retain(|_, owner| !circle.contains(owner));
-                    for name in &circle {
-                        self.dirty.insert(name.clone());
-                        if let Some(endpoint) = self.waiting.remove(name) {
-                            self.endpoints.insert(endpoint, name.clone());
-                        }
-                    }
-                    return true;
-                }
-                if circle.contains(owner) {
-                    break;
-                }
-                circle.push(owner.clone());
-                current = owner;
+            Err(problem) => {
+                problems.push(problem);
+                old
             }
         }
-        false
-    }
-}
-
-/// Address and port of a BGPPeer.
-fn endpoint_of(in_force: &InForce) -> Option<(IpAddr, u16)> {
-    match &in_force.projection {
-        Projection::Peer(peer) => Some((peer.address, peer.port)),
-        _ => None,
     }
 }
 

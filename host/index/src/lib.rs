@@ -9,20 +9,27 @@
 //!            (debounce, thread)  (walk, stat, read)  (split, parse, convert, compare)
 //! ```
 //!
+//! [`Watched`] is the same for objects that an API server's watches bring one by one.
+//!
 //! Nothing here plans or decides. What is wrong becomes a [`Problem`](bellhop_core::Problem) of one object or one file,
 //! and the last good version of that object stays in force; an object is deleted only when a file that is read without
 //! error no longer has it, or the file itself is gone.
 
 #![forbid(unsafe_code)]
 
+mod claim;
 mod convert;
 mod document;
+mod endpoints;
 mod index;
 mod report;
 mod schema;
 mod source;
+mod watched;
 
-pub use convert::Options;
+pub use claim::{ClaimError, claim_object, claim_of};
+pub use convert::{Kind, Options};
 pub use document::FILE_MAX_BYTES;
 pub use index::{Batch, Index};
 pub use source::{Folder, Folders, ManifestSource, WhenEmpty};
+pub use watched::{Policies, Watched};
