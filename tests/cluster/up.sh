@@ -80,6 +80,18 @@ build() {
     echo "$MODE" >"$STATE/mode"
 }
 
+# What stands, and how to get at it; the lines that start with `export` are for the caller's shell.
+where() {
+    cat <<END
+  machines    cp $CP_IPV4$([ "$MODE" = cp ] || for node in $NODES; do printf ', %s %s' "$node" "$(node_ipv4 "$node")"; done); router $ROUTER_IPV4
+  inside      tests/cluster/enter.sh router|client|cp|node-N [COMMAND...]
+  logs        $LOG
+export BELLHOP_CLUSTER=$CLUSTER
+export KUBECONFIG=$STATE/kubeconfig
+export PATH=$(readlink "$STATE/bin"):\$PATH
+END
+}
+
 failed() {
     trap - EXIT INT TERM
     say "did not come up; the ends of its logs:" >&2
@@ -110,7 +122,4 @@ else
     trap - EXIT INT TERM
     say "up in $(since "$start") s"
 fi
-cat <<END
-export KUBECONFIG=$STATE/kubeconfig
-export PATH=$(readlink "$STATE/bin"):\$PATH
-END
+where

@@ -82,7 +82,7 @@ since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'; 
 lock() {
     mkdir -p /run/lock
     exec 9>"/run/lock/bellhop-cluster-$CLUSTER.lock"
-    flock -w 180 9 || die "another script has been changing this cluster for three minutes: $(fuser "/run/lock/bellhop-cluster-$CLUSTER.lock" 2>/dev/null)"
+    flock -w 180 9 || die "another script has been changing this cluster for three minutes"
 }
 
 require_root() { [ "$(id -u)" = 0 ] || die "needs root, for namespaces, cgroups and containers"; }

@@ -5,7 +5,7 @@
 stop_relay() {
     local pid
     pid=$(cat "$STATE/relay.pid" 2>/dev/null) || return 0
-    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$STATE/api.sock"; then
+    if { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -F "$STATE/api.sock" >/dev/null; then
         # With the children that serve open connections.
         pkill -KILL -P "$pid" || true
         kill -KILL "$pid" 2>/dev/null || true
@@ -29,14 +29,14 @@ tear_down() {
 
 # One line for each thing of the cluster that is still there.
 left_over() {
-    ip netns list | awk -v prefix="$CLUSTER-" 'index($1, prefix) == 1 && $1 ~ /-(router|client|cp|node-[0-9]+)$/ { print "netns " $1 }' |
-        grep -E "^netns $CLUSTER-(router|client|cp|node-[0-9]+)$" || true
+    ip netns list | sed -nE "s/^($CLUSTER-(router|client|cp|node-[0-9]+))( .*)?$/netns \1/p"
     grep -F "$STATE/" /proc/self/mountinfo | sed 's/^/mount /' || true
     find /sys/fs/cgroup -maxdepth 2 -name "$CGROUP" -printf 'cgroup %p\n'
     # Process names would not do: components of all clusters have the same. Their arguments name the state.
     local cmdline
     for cmdline in /proc/[0-9]*/cmdline; do
-        tr '\0' ' ' <"$cmdline" 2>/dev/null | grep -F "$STATE/" | sed "s,^,process ${cmdline//[^0-9]/} ," || true
+        # Many end while this looks at them.
+        { tr '\0' ' ' <"$cmdline" | grep -F "$STATE/" | sed "s,^,process ${cmdline//[^0-9]/} ,"; } 2>/dev/null || true
     done
     [ ! -e "$STATE" ] || echo "folder $STATE"
 }

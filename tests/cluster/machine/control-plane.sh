@@ -4,6 +4,7 @@
 set -u
 . "$(dirname "$0")/../lib/settings.sh"
 . "$SCRIPTS/lib/supervise.sh"
+# shellcheck disable=SC2034 # Used by supervise.
 MEMBER=cp DIR=$STATE/cp
 
 hostname cp

@@ -51,10 +51,23 @@ impl Cluster {
         Namespace::named(format!("{}-{member}", self.prefix()))
     }
 
-    /// FRR of the router with the AS numbers [`ROUTER_ASN`] and [`NODES_ASN`], a neighbour for each node, both families. It runs once
-    /// [`Frr::start`] was called, until the cluster goes down; [`bellhop_lab::observe::bgp`] reads its tables.
+    /// FRR of the router, whether it runs or not; [`bellhop_lab::observe::bgp`] reads its tables.
     pub fn frr(&self) -> Frr {
         Frr::new(Router::A, self.router(), self.state().join("frr")).with_asns(ROUTER_ASN, NODES_ASN)
+    }
+
+    /// FRR of the router, running from now until the cluster goes down: AS numbers [`ROUTER_ASN`] and [`NODES_ASN`], a neighbour for
+    /// each node, both families, and the policy of the lab's routers. [`Frr::configure_bgpd`] changes it.
+    ///
+    /// # Errors
+    /// As [`Frr::start`].
+    pub fn start_frr(&self) -> Result<Frr> {
+        let frr = self.frr();
+        // In a cluster that was kept it runs already.
+        if frr.bgpd("show version").is_err() {
+            frr.start()?;
+        }
+        Ok(frr)
     }
 
     /// Starts to record the changes of the router's routes; [`Recording::deletions_of`] tells whether an announcement had a gap.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bellhop_lab::command::{finished, output_of};
 use bellhop_lab::http::Url;
 use bellhop_lab::load::Load;
-use bellhop_test_cluster::{Cluster, Cut, Machine, Node, Options, Program, wait_for};
+use bellhop_test_cluster::{Cluster, Cut, Node, Options, Program, wait_for};
 use serde_json::Value;
 
 /// The Service's addresses, written to its status by hand and routed to `node-1` by hand.
@@ -34,6 +34,7 @@ fn a_cluster_comes_up_serves_breaks_and_mends() {
     a_pod_that_says_it_is_unready_gets_no_requests(&cluster);
     a_pod_answers_exec_and_reaches_other_pods(&cluster);
     frr_listens_for_every_node(&cluster);
+    the_routers_configuration_can_be_changed(&cluster);
     a_change_of_a_route_is_recorded(&cluster);
     a_frozen_kubelet_answers_again_when_it_is_thawed(&cluster);
     pods_are_cut_off_from_the_api_while_the_kubelet_reports(&cluster);
@@ -135,8 +136,8 @@ fn a_pod_answers_exec_and_reaches_other_pods(cluster: &Cluster) {
 }
 
 fn frr_listens_for_every_node(cluster: &Cluster) {
-    let frr = cluster.frr();
-    frr.start().unwrap();
+    let frr = cluster.start_frr().unwrap();
+    cluster.start_frr().unwrap();
     let neighbors = bellhop_lab::observe::bgp::neighbors(&frr).unwrap();
     assert_eq!(neighbors.len(), Node::ALL.len());
     let summary: Value = frr.bgpd_json("show bgp summary json").unwrap();
@@ -146,6 +147,16 @@ fn frr_listens_for_every_node(cluster: &Cluster) {
     bellhop_test_cluster::network::inside(&from, || std::net::TcpStream::connect_timeout(&address, SOON))
         .unwrap()
         .unwrap();
+}
+
+fn the_routers_configuration_can_be_changed(cluster: &Cluster) {
+    let frr = cluster.frr();
+    let router = format!("router bgp {}", bellhop_test_cluster::network::ROUTER_ASN);
+    frr.configure_bgpd(&[&router, "neighbor NODES password hush"]).unwrap();
+    assert!(frr.bgpd("show running-config").unwrap().contains("neighbor NODES password hush"));
+    frr.configure_bgpd(&[&router, "no neighbor NODES password"]).unwrap();
+    let refused = frr.configure_bgpd(&[&router, "neighbor NODES colour blue"]).unwrap_err().to_string();
+    assert!(refused.contains("refuses `neighbor NODES colour blue`"), "{refused}");
 }
 
 fn a_change_of_a_route_is_recorded(cluster: &Cluster) {
@@ -218,6 +229,7 @@ fn a_node_without_power_is_noticed_and_comes_back_as_another_boot(cluster: &Clus
         if condition(&node, "Ready") == "Unknown" { Ok(()) } else { Err(condition(&node, "Ready")) }
     })
     .unwrap();
+    let image = load_an_image(cluster);
     cluster.boot_node(node(3)).unwrap();
     wait_for("the node is ready after another boot", NOTICED, || {
         let node = look()?;
@@ -227,5 +239,22 @@ fn a_node_without_power_is_noticed_and_comes_back_as_another_boot(cluster: &Clus
     .unwrap();
     // Its pods come back too, from the images on its disk.
     cluster.kubectl(&["rollout", "status", "daemonset/web", "--timeout=60s"]).unwrap();
-    output_of(&mut cluster.on(Machine::from(node(3)), "true")).unwrap();
+    for node in Node::ALL {
+        let images =
+            output_of(cluster.on(node, "ctr").args(["-n", "k8s.io", "images", "list", "-q"])).unwrap();
+        assert!(images.lines().any(|line| line == image), "{} lacks {image}: {images}", node.name());
+    }
+}
+
+/// Makes an image and loads it into the nodes; returns its name.
+fn load_an_image(cluster: &Cluster) -> String {
+    let name = "localhost/bellhop/whole-test:1";
+    let folder = cluster.state().join("whole-test");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("file"), "content").unwrap();
+    let tar = cluster.state().join("whole-test.tar");
+    let mut make = std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/image/oci-tar.sh"));
+    output_of(make.arg(&tar).arg(name).arg(&folder).arg("/file")).unwrap();
+    cluster.load_image(&tar).unwrap();
+    name.to_owned()
 }

@@ -119,15 +119,29 @@ impl Frr {
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// Talks to a daemon's vty socket as vtysh does: the command and a zero byte there; the answer, three zero bytes
-    /// and a status byte back (`lib/vty.c`, `vtysh_read`).
+    /// Changes the configuration of the running bgpd, by the lines that one would type after `configure terminal`.
+    ///
+    /// # Errors
+    /// When bgpd is away, or does not accept a line; those before it are in force then.
+    pub fn configure_bgpd(&self, lines: &[&str]) -> Result<()> {
+        let commands: Vec<_> = ["enable", "configure terminal"].iter().chain(lines).copied().collect();
+        self.tell("bgpd", &commands).map(drop)
+    }
+
     fn ask(&self, daemon: &str, line: &str) -> Result<String> {
+        // A new connection starts in view mode, in which some `show` commands do not exist.
+        self.tell(daemon, &["enable", line])
+    }
+
+    /// Talks to a daemon's vty socket as vtysh does: a command and a zero byte there; the answer, three zero bytes and a
+    /// status byte back (`lib/vty.c`, `vtysh_read`). Returns the last answer.
+    fn tell(&self, daemon: &str, commands: &[&str]) -> Result<String> {
         let path = self.folder.join(format!("{daemon}.vty"));
         let mut socket =
             UnixStream::connect(&path).with_context(|| format!("cannot connect to {}", path.display()))?;
         socket.set_read_timeout(Some(VTY_TIMEOUT))?;
-        // A new connection starts in view mode, in which some `show` commands do not exist.
-        for command in ["enable", line] {
+        let mut last = String::new();
+        for command in commands {
             socket.write_all(command.as_bytes())?;
             socket.write_all(&[0])?;
             let (text, status) =
@@ -135,11 +149,9 @@ impl Frr {
             if status != 0 {
                 bail!("{daemon} of {} refuses `{command}` ({status}): {}", self.router.name(), text.trim());
             }
-            if command == line {
-                return Ok(text);
-            }
+            last = text;
         }
-        bail!("no answer to `{line}`")
+        Ok(last)
     }
 
     fn zebra_configuration(&self) -> String {
