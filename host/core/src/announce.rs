@@ -10,9 +10,14 @@
 //!                                later queue ──┘                    └──► addresses to bind ─────────┘
 //! ```
 
+mod bindings;
+mod draft;
+pub mod endpoints;
 pub mod facts;
+pub mod gate;
 pub mod service_plan;
 pub mod standing;
+pub mod whole_node;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,17 +26,23 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::decision::{Decided, Decisions, NodeVerdict, NodesRequest, RouteDecision, RouteRequest};
-use crate::flat::{FlatMap, FlatSet};
+use crate::decision::Decisions;
+use crate::flat::FlatSet;
 use crate::names::{ObjectName, ServiceKey};
-use crate::objects::{BgpPeer, Node, Service};
+use crate::objects::Node;
 use crate::route::{RouteAttributes, host_route};
 use crate::settings::SpeakerSettings;
 use crate::world::{Touched, World};
 
-use facts::{EndpointCounts, held_addresses, obstacle, service_facts, usable_nodes};
-use service_plan::{AddressPlan, NodeVerdicts, PeerPlan, RouteQuestionAt, ServicePlan, choose_advertisement};
-use standing::{Softening, Standing};
+use bindings::Bindings;
+pub use bindings::UNBIND_LINGER;
+use draft::Context;
+use endpoints::EndpointCounts;
+use facts::{held_addresses, obstacle};
+use gate::{Gates, HealthCheck, Proof};
+use service_plan::{NodeVerdicts, ServicePlan};
+use standing::Softening;
+use whole_node::{NodeDrain, WholeNode};
 
 /// Services decided in one slice: with a slow plugin (2 ms a decision) a slice stays near the tenth of a second in
 /// which a withdrawal has to be out.
@@ -39,9 +50,6 @@ const SLICE: usize = 128;
 
 /// Between a policy's wish to withdraw and the decision that counts, so that skewed views cannot empty a Service.
 pub const SETTLE: Duration = Duration::from_secs(2);
-
-/// How long an address stays bound after nothing needs it: packets of routers that have not converged are still served.
-pub const UNBIND_LINGER: Duration = Duration::from_secs(5);
 
 /// A change of what one peer is to hear.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,8 +87,11 @@ impl Changes {
 /// The planner of one node.
 #[derive(Debug)]
 pub struct Announcer {
-    node: ObjectName,
+    node: WholeNode,
     bind_by_default: bool,
+    /// Whether kube-proxy of this node is asked before a Service of `externalTrafficPolicy: Local` is announced.
+    ask_proxy: bool,
+    gates: Gates,
     /// Services whose facts changed since facts were last looked at.
     unchecked: BTreeSet<ServiceKey>,
     urgent: BTreeSet<ServiceKey>,
@@ -93,20 +104,18 @@ pub struct Announcer {
     /// Services with a plan for an address, so that a shared address stays while one of them announces it.
     by_address: BTreeMap<IpAddr, FlatSet<ServiceKey>>,
     wanted: BTreeMap<ObjectName, BTreeMap<IpNet, Arc<RouteAttributes>>>,
-    /// Addresses wanted on `lo`; `Some` since when nothing needs them any more.
-    bindings: BTreeMap<IpAddr, Option<Instant>>,
-    /// Those of `bindings` that nothing needs, by when that began.
-    lingering: BTreeSet<(Instant, IpAddr)>,
+    bindings: Bindings,
     bound: BTreeSet<IpAddr>,
-    stopping: bool,
 }
 
 impl Announcer {
     /// A planner for `node`. `bind_by_default`: see [`SpeakerSettings::of`].
     pub fn new(node: ObjectName, bind_by_default: bool) -> Self {
         Self {
-            node,
+            node: WholeNode::new(node),
             bind_by_default,
+            ask_proxy: false,
+            gates: Gates::default(),
             unchecked: BTreeSet::new(),
             urgent: BTreeSet::new(),
             later: BTreeSet::new(),
@@ -115,11 +124,17 @@ impl Announcer {
             deadlines: BTreeSet::new(),
             by_address: BTreeMap::new(),
             wanted: BTreeMap::new(),
-            bindings: BTreeMap::new(),
-            lingering: BTreeSet::new(),
+            bindings: Bindings::default(),
             bound: BTreeSet::new(),
-            stopping: false,
         }
+    }
+
+    /// Asks this node's kube-proxy, by the health check node port of each Service of `externalTrafficPolicy: Local`,
+    /// before the node begins to announce it.
+    #[must_use]
+    pub fn asking_proxy(mut self) -> Self {
+        self.ask_proxy = true;
+        self
     }
 
     /// Queues what `touched` names.
@@ -149,10 +164,45 @@ impl Announcer {
         }
     }
 
+    /// The health check node ports that are to answer before their Services are announced from here.
+    pub fn health_checks(&self) -> impl Iterator<Item = &HealthCheck> {
+        self.gates.waiting()
+    }
+
+    /// Takes over what came of a check. A check that nothing waits for any more changes nothing.
+    pub fn take_proof(&mut self, check: &HealthCheck, proof: Proof) {
+        if self.gates.open(check, proof) {
+            self.urgent.insert(check.service.clone());
+        }
+    }
+
+    /// Services that are announced although their health check node port did not answer in time.
+    pub fn unproven(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.gates.unproven()
+    }
+
+    /// Drains every Service of the node, until [`Announcer::resume`] names the same reason.
+    pub fn drain(&mut self, world: &World, drain: NodeDrain) {
+        if self.node.drain(drain) {
+            self.re_evaluate(world);
+        }
+    }
+
+    /// Ends a drain; where no other stands, the node announces again.
+    pub fn resume(&mut self, world: &World, drain: NodeDrain) {
+        if self.node.resume(drain) {
+            self.re_evaluate(world);
+        }
+    }
+
+    /// Why the node drains, or has drained, as a whole.
+    pub fn draining(&self) -> Option<NodeDrain> {
+        self.node.draining()
+    }
+
     /// When [`Announcer::plan`] has to be called without any event.
     pub fn deadline(&self) -> Option<Instant> {
-        let linger = self.lingering.first().map(|(since, _)| *since + UNBIND_LINGER);
-        self.deadlines.first().map(|(at, _)| *at).into_iter().chain(linger).min()
+        self.deadlines.first().map(|(at, _)| *at).into_iter().chain(self.bindings.deadline()).min()
     }
 
     /// True when something is queued.
@@ -183,13 +233,15 @@ impl Announcer {
     /// Plans one slice.
     pub fn plan(&mut self, now: Instant, world: &World, decisions: &mut dyn Decisions) -> Changes {
         let mut changes = Changes::default();
-        let own_node = world.nodes().get(&self.node).cloned();
+        self.node.follow(world);
+        let own_node = self.node.node().cloned();
         let settings = own_node.as_ref().map(|node| SpeakerSettings::of(world, node, self.bind_by_default));
         self.expire(now);
         self.withdraw_what_facts_forbid(world, own_node.as_deref(), &mut changes, now);
 
         let slice = self.next_slice();
         changes.planned = slice.len();
+        self.follow_gates(world, &slice, own_node.as_deref());
         let softening = Softening {
             settle: SETTLE,
             drain_wait: settings.as_ref().map_or(SpeakerSettings::DRAIN_WAIT, |settings| settings.drain_wait),
@@ -197,9 +249,14 @@ impl Announcer {
         let context =
             Context { now, world, own_node: own_node.as_ref(), settings: settings.as_ref(), softening };
         for (key, plan) in self.decide(&context, slice, decisions) {
+            if plan.is_none() {
+                self.gates.remove(&key);
+            }
             self.replace(key, plan, &mut changes, now);
         }
-        self.unbind_what_lingered(now, &mut changes);
+        while let Some(address) = self.bindings.expire(now) {
+            changes.unbind.insert(address);
+        }
         changes.more = self.has_work();
         changes.routes.sort_by_key(|change| change.attributes.is_some());
         changes
@@ -229,13 +286,20 @@ impl Announcer {
             let service = world.services().get(&key).filter(|service| service.uid == plan.uid);
             let mut kept = plan.clone();
             match service.filter(|service| !service.deleting) {
-                None => kept.withdraw_all("the Service is gone"),
+                None => {
+                    kept.withdraw_all("the Service is gone");
+                    self.gates.remove(&key);
+                }
                 Some(service) => {
                     let held = held_addresses(world, service);
-                    let endpoints = EndpointCounts::of(world, &key);
+                    let endpoints = EndpointCounts::of(world, service);
+                    if self.ask_proxy {
+                        self.gates.follow(service, &endpoints, own_node);
+                    }
                     kept.withdraw(|address| {
                         if held.contains(&address) {
-                            obstacle(service, &endpoints, own_node, address).map(facts::Obstacle::message)
+                            obstacle(world, service, &endpoints, own_node, address)
+                                .map(facts::Obstacle::message)
                         } else {
                             Some("no claim names the Service as holder of the address")
                         }
@@ -248,6 +312,20 @@ impl Announcer {
         }
     }
 
+    /// Brings the gates of a slice's Services to what facts say.
+    fn follow_gates(&mut self, world: &World, slice: &[ServiceKey], own_node: Option<&Node>) {
+        if !self.ask_proxy {
+            return;
+        }
+        for service in slice.iter().filter_map(|key| world.services().get(key)) {
+            if Gates::concern(service) && world.claims_of(&service.uid).next().is_some() {
+                self.gates.follow(service, &EndpointCounts::of(world, service), own_node);
+            } else {
+                self.gates.remove(&service.key);
+            }
+        }
+    }
+
     fn next_slice(&mut self) -> Vec<ServiceKey> {
         let mut slice = Vec::with_capacity(SLICE);
         while slice.len() < SLICE {
@@ -256,144 +334,6 @@ impl Announcer {
             slice.push(key);
         }
         slice
-    }
-
-    /// Asks both decisions for a slice and makes the plans.
-    fn decide(
-        &self,
-        context: &Context<'_>,
-        slice: Vec<ServiceKey>,
-        decisions: &mut dyn Decisions,
-    ) -> Vec<(ServiceKey, Option<Box<ServicePlan>>)> {
-        let mut drafts = Vec::with_capacity(slice.len());
-        let mut gone = Vec::new();
-        for key in slice {
-            match context
-                .world
-                .services()
-                .get(&key)
-                .filter(|service| service.wants_address && !service.deleting)
-            {
-                Some(service) => drafts.push(self.draft(context, service)),
-                None => gone.push((key, None)),
-            }
-        }
-        let requests: Vec<NodesRequest> = drafts.iter().map(|draft| draft.request.clone()).collect();
-        let verdicts = decisions.nodes(&requests);
-
-        let mut questions: Vec<RouteRequest> = Vec::new();
-        let mut places: Vec<RouteQuestionAt> = Vec::new();
-        let mut plans: Vec<(ServiceKey, Option<Box<ServicePlan>>)> =
-            Vec::with_capacity(drafts.len() + gone.len());
-        for (draft, verdicts) in drafts.into_iter().zip(verdicts) {
-            let key = draft.request.service.service.key.clone();
-            let plan = self.service_plan(context, draft, verdicts, plans.len(), &mut questions, &mut places);
-            plans.push((key, Some(Box::new(plan))));
-        }
-        let answers = decisions.routes(&questions);
-        for (place, answer) in places.into_iter().zip(answers) {
-            let (key, plan) = &mut plans[place.plan];
-            if let Some(plan) = plan {
-                let before = self.plans.get(key).and_then(|old| old.peer_plan(place.address, &place.peer));
-                plan.settle_route(&place, answer, before, context.now, context.softening);
-            }
-        }
-        plans.extend(gone);
-        plans
-    }
-
-    fn draft(&self, context: &Context<'_>, service: &Arc<Service>) -> Draft {
-        let endpoints = EndpointCounts::of(context.world, &service.key);
-        let nodes = usable_nodes(context.world, service, &endpoints);
-        Draft {
-            held: held_addresses(context.world, service),
-            request: NodesRequest { service: service_facts(context.world, service), nodes },
-            endpoints,
-        }
-    }
-
-    /// The plan of one Service but for the answers of the `route` decision, whose questions it adds.
-    fn service_plan(
-        &self,
-        context: &Context<'_>,
-        draft: Draft,
-        verdicts: Vec<Decided<NodeVerdict>>,
-        index: usize,
-        questions: &mut Vec<RouteRequest>,
-        places: &mut Vec<RouteQuestionAt>,
-    ) -> ServicePlan {
-        let service = draft.request.service.service.clone();
-        let before = self.plans.get(&service.key).filter(|plan| plan.uid == service.uid);
-        let own = draft.request.nodes.iter().position(|facts| facts.node.name == self.node);
-        let verdict = own.map(|own| {
-            if self.stopping {
-                Decided::built_in(NodeVerdict::Draining("the speaker stops".into()))
-            } else {
-                verdicts[own].clone()
-            }
-        });
-        let standing = match &verdict {
-            Some(verdict) => {
-                let standing = before.map(|plan| plan.standing).unwrap_or_default();
-                standing.under(&verdict.answer, context.now, context.softening)
-            }
-            None => Standing::Out,
-        };
-        let mut plan = ServicePlan {
-            uid: service.uid.clone(),
-            standing,
-            nodes: draft.request.nodes.iter().map(|facts| facts.node.name.clone()).zip(verdicts).collect(),
-            addresses: FlatMap::new(),
-        };
-        let bind = context.settings.is_some_and(|settings| settings.bind_addresses);
-        for address in draft.held {
-            let by_facts =
-                obstacle(&service, &draft.endpoints, context.own_node.map(|node| &**node), address);
-            let wants_binding = bind && by_facts.is_none();
-            let blocked = by_facts.or_else(|| {
-                (wants_binding && !self.bound.contains(&address)).then_some(facts::Obstacle::NotBound)
-            });
-            let pool = context.world.claims().get(&address).and_then(|claim| claim.pool.clone());
-            let mut address_plan = AddressPlan {
-                pool: pool.clone(),
-                obstacle: blocked,
-                bind: wants_binding,
-                peers: FlatMap::new(),
-            };
-            if let (Some(own), Some(settings), Some(node)) = (own, context.settings, context.own_node) {
-                for peer in context.peers(node) {
-                    let Some(local_asn) = peer.local_asn.or(settings.asn) else {
-                        address_plan.peers.insert(peer.name.clone(), PeerPlan::without_asn());
-                        continue;
-                    };
-                    let Some(advertisement) = choose_advertisement(
-                        context.world,
-                        &draft.request.service,
-                        pool.as_ref(),
-                        node,
-                        peer,
-                    ) else {
-                        address_plan.peers.insert(peer.name.clone(), PeerPlan::uncovered());
-                        continue;
-                    };
-                    address_plan.peers.insert(peer.name.clone(), PeerPlan::asked(advertisement.name.clone()));
-                    if blocked.is_none() && standing.announces() {
-                        places.push(RouteQuestionAt { plan: index, address, peer: peer.name.clone() });
-                        questions.push(RouteRequest {
-                            service: draft.request.service.clone(),
-                            address,
-                            pool: pool.clone(),
-                            node: draft.request.nodes[own].clone(),
-                            peer: peer.clone(),
-                            local_asn,
-                            defaults: advertisement.attributes.clone(),
-                        });
-                    }
-                }
-            }
-            plan.addresses.insert(address, address_plan);
-        }
-        plan
     }
 
     /// Puts a plan in place of the one before and adds the difference to `changes`.
@@ -477,120 +417,20 @@ impl Announcer {
     }
 
     fn refresh_binding(&mut self, address: IpAddr, changes: &mut Changes, now: Instant) {
-        let wanted = self
-            .by_address
-            .get(&address)
-            .into_iter()
-            .flatten()
-            .filter_map(|key| self.plans.get(key))
-            .any(|plan| plan.addresses.get(&address).is_some_and(|plan| plan.bind));
-        match (wanted, self.bindings.get_mut(&address)) {
-            (true, Some(unused_since)) => {
-                if let Some(since) = unused_since.take() {
-                    self.lingering.remove(&(since, address));
-                }
-            }
-            (true, None) => {
-                self.bindings.insert(address, None);
+        let mut plans =
+            self.by_address.get(&address).into_iter().flatten().filter_map(|key| self.plans.get(key));
+        if plans.any(|plan| plan.addresses.get(&address).is_some_and(|plan| plan.bind)) {
+            if self.bindings.need(address) {
                 changes.bind.insert(address);
             }
-            (false, Some(unused_since @ None)) => {
-                *unused_since = Some(now);
-                self.lingering.insert((now, address));
-            }
-            (false, _) => {}
+        } else {
+            self.bindings.release(address, now);
         }
-    }
-
-    fn unbind_what_lingered(&mut self, now: Instant, changes: &mut Changes) {
-        while let Some((since, address)) = self.lingering.first().copied() {
-            if since + UNBIND_LINGER > now {
-                break;
-            }
-            self.lingering.pop_first();
-            self.bindings.remove(&address);
-            changes.unbind.insert(address);
-        }
-    }
-
-    /// Drains every Service: the speaker stops. For good.
-    pub fn stop(&mut self, world: &World) {
-        self.stopping = true;
-        self.re_evaluate(world);
     }
 
     /// Addresses that are to be bound, those that linger included.
     pub fn bindings(&self) -> BTreeSet<IpAddr> {
-        self.bindings.keys().copied().collect()
-    }
-}
-
-/// What a slice is planned from.
-struct Context<'a> {
-    now: Instant,
-    world: &'a World,
-    own_node: Option<&'a Arc<Node>>,
-    settings: Option<&'a SpeakerSettings>,
-    softening: Softening,
-}
-
-impl Context<'_> {
-    /// The peers that this node has.
-    fn peers(&self, node: &Node) -> impl Iterator<Item = &Arc<BgpPeer>> {
-        self.world.peers().values().filter(|peer| peer.node_selector.matches(&node.labels))
-    }
-}
-
-/// A Service before its decisions.
-struct Draft {
-    held: Vec<IpAddr>,
-    endpoints: EndpointCounts,
-    request: NodesRequest,
-}
-
-/// GRACEFUL_SHUTDOWN added, and the local preference that RFC 8326 §4 asks receivers to set given to internal peers at
-/// once.
-fn drained(attributes: &RouteAttributes) -> RouteAttributes {
-    let mut attributes = attributes.clone();
-    attributes.communities.push(crate::route::Community::GRACEFUL_SHUTDOWN);
-    attributes.local_preference = Some(0);
-    attributes.normalised()
-}
-
-impl ServicePlan {
-    /// Takes the answer of the `route` decision, softened: a route that stood and is to be withheld settles first.
-    fn settle_route(
-        &mut self,
-        place: &RouteQuestionAt,
-        answer: Decided<RouteDecision>,
-        before: Option<&PeerPlan>,
-        now: Instant,
-        softening: Softening,
-    ) {
-        let draining = matches!(self.standing, Standing::Draining(_));
-        let Some(peer) =
-            self.addresses.get_mut(&place.address).and_then(|plan| plan.peers.get_mut(&place.peer))
-        else {
-            return;
-        };
-        peer.trail = answer.trail;
-        match answer.answer {
-            RouteDecision::Advertise(attributes) => {
-                peer.attributes = Some(if draining { Arc::new(drained(&attributes)) } else { attributes });
-            }
-            RouteDecision::Withhold(reason) => {
-                let stood = before.and_then(|before| Some((before.attributes.clone()?, before.withhold_at)));
-                match stood {
-                    Some((_, Some(at))) if at <= now => {}
-                    Some((attributes, at)) => {
-                        peer.attributes = Some(attributes);
-                        peer.withhold_at = Some(at.unwrap_or(now + softening.settle));
-                    }
-                    None => {}
-                }
-                peer.why_not = Some(reason);
-            }
-        }
+        self.bindings.addresses().collect()
     }
 }
 

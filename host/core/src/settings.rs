@@ -56,9 +56,9 @@ impl SpeakerSettings {
             drain_wait: first(configs, |config| config.drain_wait).unwrap_or(Self::DRAIN_WAIT),
             bind_addresses: first(configs, |config| config.bind_addresses).unwrap_or(bind_by_default),
             ignore_exclude_label: first(configs, |config| config.ignore_exclude_label).unwrap_or_default(),
-            proxy_health_port: first(configs, |config| config.proxy_health)
-                .unwrap_or(true)
-                .then(|| first(configs, |config| config.proxy_health_port).unwrap_or(Self::PROXY_HEALTH_PORT)),
+            proxy_health_port: first(configs, |config| config.proxy_health).unwrap_or(true).then(|| {
+                first(configs, |config| config.proxy_health_port).unwrap_or(Self::PROXY_HEALTH_PORT)
+            }),
         }
     }
 }

@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use bellhop_core::announce::whole_node::NodeDrain;
 use bellhop_core::announce::{Announcer, Changes};
 use bellhop_core::report::{Answer, Phase, Question};
 use bellhop_core::settings::SpeakerSettings;
@@ -448,7 +449,7 @@ impl Planning {
                     SpeakerSettings::of(&self.world, node, self.options.bind_by_default).drain_wait
                 });
                 tracing::info!(?wait, "stopping: graceful shutdown first (RFC 8326), then withdrawal");
-                self.announcer.stop(&self.world);
+                self.announcer.drain(&self.world, NodeDrain::Stopping);
                 now + wait + STOP_MARGIN
             }
         };

@@ -1,83 +1,15 @@
-//! What facts alone say about a Service: which addresses it holds, where its endpoints are, which nodes may serve it.
+//! What facts alone say about a Service: which addresses it holds, and which nodes may serve it.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::decision::{NodeFacts, ServiceFacts};
-use crate::names::{ObjectName, ServiceKey};
 use crate::objects::{Node, Service, TrafficPolicy};
 use crate::route::Family;
+use crate::settings::SpeakerSettings;
 use crate::world::World;
 
-/// Endpoints that take traffic, by family and node.
-///
-/// Ready ones count; where a Service has none in a family, those that still serve while terminating do (KEP-1669).
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct EndpointCounts {
-    total: [u32; 2],
-    by_node: BTreeMap<ObjectName, [u16; 2]>,
-}
-
-fn slot(family: Family) -> usize {
-    match family {
-        Family::Ipv4 => 0,
-        Family::Ipv6 => 1,
-    }
-}
-
-impl EndpointCounts {
-    /// Counts over the slices of a Service.
-    pub fn of(world: &World, service: &ServiceKey) -> Self {
-        let mut ready = Self::default();
-        let mut terminating = Self::default();
-        for slice in world.slices_of(service) {
-            for endpoint in &slice.endpoints {
-                if endpoint.ready {
-                    ready.add(slice.family, endpoint.node.as_ref());
-                } else if endpoint.serving && endpoint.terminating {
-                    terminating.add(slice.family, endpoint.node.as_ref());
-                }
-            }
-        }
-        for family in Family::ALL {
-            if ready.total(family) == 0 {
-                ready.take_over(&terminating, family);
-            }
-        }
-        ready
-    }
-
-    fn add(&mut self, family: Family, node: Option<&ObjectName>) {
-        self.total[slot(family)] += 1;
-        if let Some(node) = node {
-            let count = &mut self.by_node.entry(node.clone()).or_default()[slot(family)];
-            *count = count.saturating_add(1);
-        }
-    }
-
-    fn take_over(&mut self, other: &Self, family: Family) {
-        self.total[slot(family)] = other.total(family);
-        for (node, counts) in &other.by_node {
-            self.by_node.entry(node.clone()).or_default()[slot(family)] = counts[slot(family)];
-        }
-    }
-
-    /// Endpoints of a family on all nodes.
-    pub fn total(&self, family: Family) -> u32 {
-        self.total[slot(family)]
-    }
-
-    /// Endpoints of a family on one node.
-    pub fn on(&self, node: &str, family: Family) -> u16 {
-        self.by_node.get(node).map_or(0, |counts| counts[slot(family)])
-    }
-
-    /// Endpoints on one node; a dual-stack endpoint, which stands in a slice of each family, counts once.
-    pub fn on_any(&self, node: &str) -> u16 {
-        self.by_node.get(node).map_or(0, |counts| counts[0].max(counts[1]))
-    }
-}
+use super::endpoints::EndpointCounts;
 
 /// Why facts keep an address from being announced from this node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,6 +22,8 @@ pub enum Obstacle {
     NodeExcluded,
     /// The address is not bound on the node yet.
     NotBound,
+    /// The node's kube-proxy has not said yet that it serves the Service.
+    DataPathPending,
 }
 
 impl Obstacle {
@@ -100,6 +34,7 @@ impl Obstacle {
             Self::NoLocalEndpoints => "NoLocalEndpoints",
             Self::NodeExcluded => "NodeExcluded",
             Self::NotBound => "NotBound",
+            Self::DataPathPending => "DataPathPending",
         }
     }
 
@@ -115,24 +50,35 @@ impl Obstacle {
                  is unavailable"
             }
             Self::NotBound => "the address is not bound on this node yet",
+            Self::DataPathPending => {
+                "kube-proxy on this node does not answer on the health check node port that it serves the Service, yet"
+            }
         }
     }
 }
 
-/// True where facts let a node announce anything at all.
-pub fn node_usable(node: &Node) -> bool {
-    !node.labels.contains_key(Node::EXCLUDE_LABEL) && !node.network_unavailable
+/// True where facts let a node announce anything at all. That it is cordoned, tainted or not Ready is for policies.
+pub fn node_usable(world: &World, node: &Node) -> bool {
+    // Few nodes carry the label, and only for these are the settings merged.
+    let excluded = || {
+        node.labels.contains_key(Node::EXCLUDE_LABEL)
+            && !SpeakerSettings::of(world, node, false).ignore_exclude_label
+    };
+    !node.network_unavailable && !excluded()
 }
 
 /// Whether facts let `node` announce `address` of `service`.
 pub fn obstacle(
+    world: &World,
     service: &Service,
     endpoints: &EndpointCounts,
     node: Option<&Node>,
     address: IpAddr,
 ) -> Option<Obstacle> {
     let family = Family::of(address);
-    let Some(node) = node.filter(|node| node_usable(node)) else { return Some(Obstacle::NodeExcluded) };
+    let Some(node) = node.filter(|node| node_usable(world, node)) else {
+        return Some(Obstacle::NodeExcluded);
+    };
     if endpoints.total(family) == 0 {
         Some(Obstacle::NoEndpoints)
     } else if service.traffic_policy == TrafficPolicy::Local && endpoints.on(&node.name, family) == 0 {
@@ -153,12 +99,12 @@ pub fn held_addresses(world: &World, service: &Service) -> Vec<IpAddr> {
         .collect()
 }
 
-/// Every node that facts allow for a Service, sorted by name.
+/// Every node that facts allow for a Service, sorted by name. One that is being deleted drains and is not counted on.
 pub fn usable_nodes(world: &World, service: &Service, endpoints: &EndpointCounts) -> Vec<NodeFacts> {
     world
         .nodes()
         .values()
-        .filter(|node| node_usable(node))
+        .filter(|node| !node.deleting && node_usable(world, node))
         .filter(|node| service.traffic_policy == TrafficPolicy::Cluster || endpoints.on_any(&node.name) > 0)
         .map(|node| NodeFacts { node: node.clone(), local_endpoints: endpoints.on_any(&node.name) })
         .collect()

@@ -5,12 +5,17 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::decision::{AddressDecision, AddressRequest, BuiltIn};
+use crate::decision::{
+    AddressDecision, AddressRequest, BuiltIn, Decided, NodeVerdict, NodesRequest, RouteDecision, RouteRequest,
+};
 use crate::labels::{Labels, Operator, Requirement, Selector, labels};
 use crate::names::NamespacedName;
 use crate::objects::*;
 use crate::route::{Community, Family};
 use crate::world::Delta;
+
+mod gate;
+mod whole_node;
 
 const NODE: &str = "node-1";
 
@@ -366,7 +371,7 @@ fn a_drain_carries_graceful_shutdown_then_withdraws_and_keeps_the_address_bound_
 fn a_speaker_that_stops_drains_everything_and_announces_nothing_new() {
     let mut rig = Rig::new(base().into_iter().chain(shop()));
     rig.plan(&mut BuiltIn);
-    rig.announcer.stop(&rig.world);
+    rig.announcer.drain(&rig.world, NodeDrain::Stopping);
     let changes = rig.plan(&mut BuiltIn);
     assert_eq!(changes.routes[0].attributes.as_ref().unwrap().communities, [Community::GRACEFUL_SHUTDOWN]);
     rig.apply([
@@ -503,6 +508,11 @@ proptest! {
             }
         }
         take_over(&mut heard, stepwise.plan(&mut BuiltIn));
+        // A node that was and is gone drains; one that never was has nothing to drain.
+        while let Some(at) = stepwise.announcer.deadline() {
+            stepwise.now = at;
+            take_over(&mut heard, stepwise.plan(&mut BuiltIn));
+        }
 
         let mut at_once = Announcer::new(NODE.into(), true);
         at_once.note(&stepwise.world, &Touched::everything());

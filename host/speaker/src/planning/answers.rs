@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use bellhop_core::announce::facts::EndpointCounts;
+use bellhop_core::announce::endpoints::EndpointCounts;
 use bellhop_core::announce::service_plan::{AddressPlan, ServicePlan};
 use bellhop_core::announce::standing::Standing;
 use bellhop_core::decision::{ConsultOutcome, Consulted, NodeVerdict};
@@ -233,7 +233,7 @@ impl Planning {
     }
 
     fn explain(&self, service: &Service) -> ServiceExplanation {
-        let endpoints = EndpointCounts::of(&self.world, &service.key);
+        let endpoints = EndpointCounts::of(&self.world, service);
         let plan = self.announcer.service(&service.key);
         ServiceExplanation {
             namespace: service.key.namespace.to_string(),

@@ -1,0 +1,246 @@
+//! From one Service and its facts to its plan: whom to ask what, and what the answers make of it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::decision::{
+    Decided, Decisions, NodeFacts, NodeVerdict, NodesRequest, RouteDecision, RouteRequest,
+};
+use crate::flat::FlatMap;
+use crate::names::ServiceKey;
+use crate::objects::{BgpPeer, Node, Service};
+use crate::route::{Community, RouteAttributes};
+use crate::settings::SpeakerSettings;
+use crate::world::World;
+
+use super::Announcer;
+use super::endpoints::EndpointCounts;
+use super::facts::{Obstacle, held_addresses, obstacle, service_facts, usable_nodes};
+use super::service_plan::{AddressPlan, PeerPlan, RouteQuestionAt, ServicePlan, choose_advertisement};
+use super::standing::{Softening, Standing};
+
+/// What a slice is planned from.
+pub(super) struct Context<'a> {
+    pub(super) now: Instant,
+    pub(super) world: &'a World,
+    pub(super) own_node: Option<&'a Arc<Node>>,
+    pub(super) settings: Option<&'a SpeakerSettings>,
+    pub(super) softening: Softening,
+}
+
+impl Context<'_> {
+    /// The peers that this node has.
+    fn peers(&self, node: &Node) -> impl Iterator<Item = &Arc<BgpPeer>> {
+        self.world.peers().values().filter(|peer| peer.node_selector.matches(&node.labels))
+    }
+}
+
+/// A Service before its decisions.
+struct Draft {
+    held: Vec<IpAddr>,
+    endpoints: EndpointCounts,
+    request: NodesRequest,
+}
+
+/// GRACEFUL_SHUTDOWN added, and the local preference that RFC 8326 §4 asks receivers to set given to internal peers at
+/// once.
+fn drained(attributes: &RouteAttributes) -> RouteAttributes {
+    let mut attributes = attributes.clone();
+    attributes.communities.push(Community::GRACEFUL_SHUTDOWN);
+    attributes.local_preference = Some(0);
+    attributes.normalised()
+}
+
+impl ServicePlan {
+    /// Takes the answer of the `route` decision, softened: a route that stood and is to be withheld settles first.
+    fn settle_route(
+        &mut self,
+        place: &RouteQuestionAt,
+        answer: Decided<RouteDecision>,
+        before: Option<&PeerPlan>,
+        now: Instant,
+        softening: Softening,
+    ) {
+        let draining = matches!(self.standing, Standing::Draining(_));
+        let Some(peer) =
+            self.addresses.get_mut(&place.address).and_then(|plan| plan.peers.get_mut(&place.peer))
+        else {
+            return;
+        };
+        peer.trail = answer.trail;
+        match answer.answer {
+            RouteDecision::Advertise(attributes) => {
+                peer.attributes = Some(if draining { Arc::new(drained(&attributes)) } else { attributes });
+            }
+            RouteDecision::Withhold(reason) => {
+                let stood = before.and_then(|before| Some((before.attributes.clone()?, before.withhold_at)));
+                match stood {
+                    Some((_, Some(at))) if at <= now => {}
+                    Some((attributes, at)) => {
+                        peer.attributes = Some(attributes);
+                        peer.withhold_at = Some(at.unwrap_or(now + softening.settle));
+                    }
+                    None => {}
+                }
+                peer.why_not = Some(reason);
+            }
+        }
+    }
+}
+
+impl Announcer {
+    /// Asks both decisions for a slice and makes the plans.
+    pub(super) fn decide(
+        &self,
+        context: &Context<'_>,
+        slice: Vec<ServiceKey>,
+        decisions: &mut dyn Decisions,
+    ) -> Vec<(ServiceKey, Option<Box<ServicePlan>>)> {
+        let mut drafts = Vec::with_capacity(slice.len());
+        let mut gone = Vec::new();
+        for key in slice {
+            match context
+                .world
+                .services()
+                .get(&key)
+                .filter(|service| service.wants_address && !service.deleting)
+            {
+                Some(service) => drafts.push(self.draft(context, service)),
+                None => gone.push((key, None)),
+            }
+        }
+        let requests: Vec<NodesRequest> = drafts.iter().map(|draft| draft.request.clone()).collect();
+        let verdicts = decisions.nodes(&requests);
+
+        let mut questions: Vec<RouteRequest> = Vec::new();
+        let mut places: Vec<RouteQuestionAt> = Vec::new();
+        let mut plans: Vec<(ServiceKey, Option<Box<ServicePlan>>)> =
+            Vec::with_capacity(drafts.len() + gone.len());
+        for (draft, verdicts) in drafts.into_iter().zip(verdicts) {
+            let key = draft.request.service.service.key.clone();
+            let plan = self.service_plan(context, draft, verdicts, plans.len(), &mut questions, &mut places);
+            plans.push((key, Some(Box::new(plan))));
+        }
+        let answers = decisions.routes(&questions);
+        for (place, answer) in places.into_iter().zip(answers) {
+            let (key, plan) = &mut plans[place.plan];
+            if let Some(plan) = plan {
+                let before = self.plans.get(key).and_then(|old| old.peer_plan(place.address, &place.peer));
+                plan.settle_route(&place, answer, before, context.now, context.softening);
+            }
+        }
+        plans.extend(gone);
+        plans
+    }
+
+    fn draft(&self, context: &Context<'_>, service: &Arc<Service>) -> Draft {
+        let endpoints = EndpointCounts::of(context.world, service);
+        let nodes = usable_nodes(context.world, service, &endpoints);
+        Draft {
+            held: held_addresses(context.world, service),
+            request: NodesRequest { service: service_facts(context.world, service), nodes },
+            endpoints,
+        }
+    }
+
+    /// The plan of one Service but for the answers of the `route` decision, whose questions it adds.
+    fn service_plan(
+        &self,
+        context: &Context<'_>,
+        draft: Draft,
+        verdicts: Vec<Decided<NodeVerdict>>,
+        index: usize,
+        questions: &mut Vec<RouteRequest>,
+        places: &mut Vec<RouteQuestionAt>,
+    ) -> ServicePlan {
+        let service = draft.request.service.service.clone();
+        let before = self.plans.get(&service.key).filter(|plan| plan.uid == service.uid);
+        let own = self.own_verdict(context, &draft, &verdicts);
+        let standing = match &own {
+            Some((_, verdict)) => {
+                let standing = before.map(|plan| plan.standing).unwrap_or_default();
+                standing.under(verdict, context.now, context.softening)
+            }
+            None => Standing::Out,
+        };
+        let mut plan = ServicePlan {
+            uid: service.uid.clone(),
+            standing,
+            nodes: draft.request.nodes.iter().map(|facts| facts.node.name.clone()).zip(verdicts).collect(),
+            addresses: FlatMap::new(),
+        };
+        let bind = context.settings.is_some_and(|settings| settings.bind_addresses);
+        for address in draft.held {
+            let own_node = context.own_node.map(|node| &**node);
+            let by_facts = obstacle(context.world, &service, &draft.endpoints, own_node, address);
+            let wants_binding = bind && by_facts.is_none();
+            let blocked = by_facts.or_else(|| {
+                if wants_binding && !self.bound.contains(&address) {
+                    Some(Obstacle::NotBound)
+                } else {
+                    self.gates.closed(&service.key).then_some(Obstacle::DataPathPending)
+                }
+            });
+            let pool = context.world.claims().get(&address).and_then(|claim| claim.pool.clone());
+            let mut address_plan = AddressPlan {
+                pool: pool.clone(),
+                obstacle: blocked,
+                bind: wants_binding,
+                peers: FlatMap::new(),
+            };
+            if let (Some((own, _)), Some(settings)) = (&own, context.settings) {
+                let node = &own.node;
+                for peer in context.peers(node) {
+                    let Some(local_asn) = peer.local_asn.or(settings.asn) else {
+                        address_plan.peers.insert(peer.name.clone(), PeerPlan::without_asn());
+                        continue;
+                    };
+                    let Some(advertisement) = choose_advertisement(
+                        context.world,
+                        &draft.request.service,
+                        pool.as_ref(),
+                        node,
+                        peer,
+                    ) else {
+                        address_plan.peers.insert(peer.name.clone(), PeerPlan::uncovered());
+                        continue;
+                    };
+                    address_plan.peers.insert(peer.name.clone(), PeerPlan::asked(advertisement.name.clone()));
+                    if blocked.is_none() && standing.announces() {
+                        places.push(RouteQuestionAt { plan: index, address, peer: peer.name.clone() });
+                        questions.push(RouteRequest {
+                            service: draft.request.service.clone(),
+                            address,
+                            pool: pool.clone(),
+                            node: own.clone(),
+                            peer: peer.clone(),
+                            local_asn,
+                            defaults: advertisement.attributes.clone(),
+                        });
+                    }
+                }
+            }
+            plan.addresses.insert(address, address_plan);
+        }
+        plan
+    }
+
+    /// This node, and what is decided about it: by the whole node's drain, else by the `nodes` decision; `None` where
+    /// facts rule it out.
+    fn own_verdict(
+        &self,
+        context: &Context<'_>,
+        draft: &Draft,
+        verdicts: &[Decided<NodeVerdict>],
+    ) -> Option<(NodeFacts, NodeVerdict)> {
+        if let (Some(drain), Some(node)) = (self.node.draining(), context.own_node) {
+            // One that is deleted is not among the nodes asked about.
+            let own = NodeFacts { node: node.clone(), local_endpoints: draft.endpoints.on_any(&node.name) };
+            return Some((own, NodeVerdict::Draining(drain.reason().into())));
+        }
+        let asked = draft.request.nodes.iter().zip(verdicts);
+        let mut own = asked.filter(|(facts, _)| facts.node.name == *self.node.name());
+        own.next().map(|(facts, verdict)| (facts.clone(), verdict.answer.clone()))
+    }
+}

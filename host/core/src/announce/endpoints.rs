@@ -1,0 +1,180 @@
+//! Which endpoints of a Service take traffic, and what a node that is not Ready does to them.
+//!
+//! An endpoint counts while it is ready. Two kinds stand in where that leaves too little:
+//!
+//! - **Terminating** endpoints that still serve count where a Service has no ready one in a family, on any node
+//!   (KEP-1669).
+//! - **Suspects** are endpoints that are not ready and not terminating, on a Node that is not Ready itself: when a kubelet
+//!   falls silent, the control plane marks every pod of its node as not ready, whether or not it serves. A control plane
+//!   that was away for a while does so to all nodes at once. So the readiness of nodes alone never removes more than a
+//!   third (rounded down) of the nodes that would announce a Service, nor the last one:
+//!   - `externalTrafficPolicy: Cluster`: suspects count where no endpoint of the family is left otherwise;
+//!   - `externalTrafficPolicy: Local`: of the nodes that would announce if suspects counted, those that have only suspects
+//!     are removed in the order of a hash over Service and Node, up to a third; on the rest suspects count.
+//!
+//! What this cannot know: a pod that had failed before its node fell silent is a suspect too; and while suspects count,
+//! a kube-proxy that hears the API server drops what arrives for them. Pods that are evicted from a dead node terminate,
+//! are no suspects any more, and let the next third go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::names::ObjectName;
+use crate::objects::{Endpoint, Readiness, Service, TrafficPolicy};
+use crate::route::Family;
+use crate::world::World;
+
+/// Of the nodes that would announce a Service, the readiness of nodes removes at most one in this many.
+const REMOVABLE: usize = 3;
+
+/// Endpoints that take traffic, by family and node.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct EndpointCounts {
+    taking: Counts,
+    /// Nodes and families whose endpoints stand in for ready ones.
+    standing_in: BTreeSet<(ObjectName, Family)>,
+}
+
+impl EndpointCounts {
+    /// Counts over the slices of a Service.
+    pub fn of(world: &World, service: &Service) -> Self {
+        let mut taking = Counts::default();
+        let mut terminating = Counts::default();
+        let mut suspects = Counts::default();
+        for slice in world.slices_of(&service.key) {
+            for endpoint in &slice.endpoints {
+                let counts = if endpoint.ready {
+                    &mut taking
+                } else if endpoint.serving && endpoint.terminating {
+                    &mut terminating
+                } else if is_suspect(world, endpoint) {
+                    &mut suspects
+                } else {
+                    continue;
+                };
+                counts.add(slice.family, endpoint.node.as_ref());
+            }
+        }
+        let mut counts = Self { taking, standing_in: BTreeSet::new() };
+        for family in Family::ALL {
+            if counts.total(family) == 0 {
+                counts.stand_in(&terminating, family, |_| true);
+            }
+            match service.traffic_policy {
+                TrafficPolicy::Cluster if counts.total(family) == 0 => {
+                    counts.stand_in(&suspects, family, |_| true);
+                }
+                TrafficPolicy::Cluster => {}
+                TrafficPolicy::Local => {
+                    let kept = counts.kept_suspects(service, &suspects, family);
+                    counts.stand_in(&suspects, family, |node| kept.contains(node));
+                }
+            }
+        }
+        counts
+    }
+
+    /// The nodes with suspects alone that keep announcing all the same.
+    fn kept_suspects(&self, service: &Service, suspects: &Counts, family: Family) -> BTreeSet<ObjectName> {
+        let mut lost: Vec<&ObjectName> =
+            suspects.nodes(family).filter(|node| self.on(node, family) == 0).collect();
+        if lost.is_empty() {
+            return BTreeSet::new();
+        }
+        let announcers = self.taking.nodes(family).count() + lost.len();
+        lost.sort_by_key(|node| (rendezvous(&service.uid, node), *node));
+        lost.into_iter().skip(announcers / REMOVABLE).cloned().collect()
+    }
+
+    /// Counts endpoints of other standing on the nodes that `keep` names.
+    fn stand_in(&mut self, others: &Counts, family: Family, keep: impl Fn(&str) -> bool) {
+        for (node, count) in others.of(family) {
+            if node.as_deref().is_none_or(&keep) {
+                self.taking.add_many(family, node.as_ref(), count);
+                self.standing_in.extend(node.map(|node| (node, family)));
+            }
+        }
+    }
+
+    /// Endpoints of a family on all nodes.
+    pub fn total(&self, family: Family) -> u32 {
+        self.taking.total[slot(family)]
+    }
+
+    /// Endpoints of a family on one node.
+    pub fn on(&self, node: &str, family: Family) -> u16 {
+        self.taking.by_node.get(node).map_or(0, |counts| counts[slot(family)])
+    }
+
+    /// Endpoints on one node; a dual-stack endpoint, which stands in a slice of each family, counts once.
+    pub fn on_any(&self, node: &str) -> u16 {
+        self.taking.by_node.get(node).map_or(0, |counts| counts[0].max(counts[1]))
+    }
+
+    /// True where a node has an endpoint that is ready, and not only some that stand in.
+    pub fn ready_on(&self, node: &ObjectName) -> bool {
+        Family::ALL
+            .into_iter()
+            .any(|family| self.on(node, family) > 0 && !self.standing_in.contains(&(node.clone(), family)))
+    }
+}
+
+/// Not ready, as far as is known because its node is not.
+fn is_suspect(world: &World, endpoint: &Endpoint) -> bool {
+    let node = endpoint.node.as_ref().and_then(|node| world.nodes().get(node));
+    !endpoint.terminating && node.is_some_and(|node| node.ready != Readiness::Ready)
+}
+
+/// An order of nodes that every speaker agrees on and that differs from Service to Service: 64 bits of FNV-1a, mixed so
+/// that names which differ in their last digit do not stay neighbours.
+fn rendezvous(service: &str, node: &str) -> u64 {
+    let bytes = service.bytes().chain([0]).chain(node.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^ (hash >> 33)
+}
+
+/// How many endpoints, by family and node.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Counts {
+    total: [u32; 2],
+    by_node: BTreeMap<ObjectName, [u16; 2]>,
+    nowhere: [u16; 2],
+}
+
+impl Counts {
+    fn add(&mut self, family: Family, node: Option<&ObjectName>) {
+        self.add_many(family, node, 1);
+    }
+
+    fn add_many(&mut self, family: Family, node: Option<&ObjectName>, count: u16) {
+        self.total[slot(family)] += u32::from(count);
+        let counts = match node {
+            Some(node) => self.by_node.entry(node.clone()).or_default(),
+            None => &mut self.nowhere,
+        };
+        counts[slot(family)] = counts[slot(family)].saturating_add(count);
+    }
+
+    /// Nodes with endpoints of a family.
+    fn nodes(&self, family: Family) -> impl Iterator<Item = &ObjectName> {
+        self.by_node.iter().filter(move |(_, counts)| counts[slot(family)] > 0).map(|(node, _)| node)
+    }
+
+    /// Endpoints of a family by node; those without one last.
+    fn of(&self, family: Family) -> impl Iterator<Item = (Option<ObjectName>, u16)> {
+        let nodes = self.by_node.iter().map(move |(node, counts)| (Some(node.clone()), counts[slot(family)]));
+        nodes.chain([(None, self.nowhere[slot(family)])]).filter(|(_, count)| *count > 0)
+    }
+}
+
+fn slot(family: Family) -> usize {
+    match family {
+        Family::Ipv4 => 0,
+        Family::Ipv6 => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests;
