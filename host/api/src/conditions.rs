@@ -123,6 +123,11 @@ reasons! {
     /// Two fields that cannot stand together.
     ConflictingFields,
 
+    /// The API server's RBAC does not allow what is needed.
+    Forbidden,
+    /// The API server does not have the kind: its CRD is not installed.
+    UnknownKind,
+
     // Values.
     /// Not an IP address, or one that cannot be used here.
     InvalidAddress,
