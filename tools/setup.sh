@@ -13,6 +13,8 @@ PACKAGES="frr iproute2 iputils-ping nftables jq curl procps"
 # The cluster: what its nodes run beside Kubernetes, and what its scripts use; docs/contributing/test-cluster.md. Its control plane
 # and kubelets are built by tests/cluster/build.sh, with Go.
 PACKAGES="$PACKAGES containerd runc containernetworking-plugins conntrack ethtool iptables openssl socat util-linux"
+# The check of alerts and of what is exposed: promtool.
+PACKAGES="$PACKAGES prometheus"
 # What cargo needs to link and to build the few C parts (zstd).
 PACKAGES="$PACKAGES gcc libc6-dev"
 # The WebAssembly toolchain, unless rustup has the target: docs/decisions/wasm-toolchain.md.
@@ -67,8 +69,9 @@ if [ -n "$missing" ]; then
     command -v apt-get >/dev/null || die "apt-get is missing; install: $missing"
     [ "$(id -u)" = 0 ] || die "not root; run as root: apt-get install --no-install-recommends $missing"
     say "apt-get install $missing"
-    # FRR's and containerd's own services must not run on this machine: lab and cluster start them themselves, each in its
-    # namespace. Debian asks policy-rc.d before it starts a service that it has just installed.
+    # The packages' own services must not run on this machine: lab and cluster start FRR and containerd themselves, each
+    # in its namespace, and of prometheus only promtool is used. Debian asks policy-rc.d before it starts a service that
+    # it has just installed.
     if [ ! -e /usr/sbin/policy-rc.d ]; then
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
         printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
