@@ -81,7 +81,7 @@ if [ -n "$missing" ]; then
     apt-get -q -o DPkg::Lock::Timeout=300 update
     # shellcheck disable=SC2086
     apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $missing
-    for service in frr containerd; do
+    for service in frr containerd prometheus; do
         case " $missing" in
         *" $service "*) if command -v systemctl >/dev/null; then systemctl disable --quiet $service 2>/dev/null || true; fi ;;
         esac
