@@ -83,6 +83,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Outside: the lab and this tool drive programs, they link nothing of the host; benches measure what they like.
     ("bellhop-lab", &[]),
     ("bellhop-chart-tests", &["bellhop-test-cluster"]),
+    ("bellhop-crd-tests", &["bellhop-test-cluster"]),
     ("bellhop-test-cluster", &["bellhop-lab"]),
     ("bellhop-e2e", &["bellhop-lab", "bellhop-test-cluster"]),
     ("xtask", &[]),

@@ -16,7 +16,9 @@
 //! | `compiler` | | x | |
 //! | `lab` | | x | root, FRR |
 //! | `cluster` | | x | root, containerd, FRR |
+//! | `crds` | | x | the same |
 //! | `image` | | x | Debian's packages |
+//! | `chart` | | x | root, containerd |
 //! | `e2e` | | x | root, containerd, FRR |
 //!
 //! The time limits are about five times what a machine with two cores needs, and only keep CI from hanging.
@@ -37,6 +39,10 @@ use crate::{arrows, e2e, image, rules, suites};
 const LAB: &str = "bellhop-lab";
 /// As [`LAB`], and containers.
 const CLUSTER: &str = "bellhop-test-cluster";
+/// The package whose tests ask an API server of the test cluster about the CRDs.
+const CRDS: &str = "bellhop-crd-tests";
+/// As [`LAB`], with helm and control planes.
+const CHART: &str = "bellhop-chart-tests";
 
 /// All that needs no root, no lab, no Cranelift and no WebAssembly toolchain.
 pub(crate) fn check() -> Vec<Step> {
@@ -98,7 +104,7 @@ pub(crate) fn test() -> Vec<Step> {
         }),
         Step::tests("test", 20, |session| {
             let environment = Artefacts::of(session, false).environment();
-            let own_step = [LAB, CLUSTER];
+            let own_step = [LAB, CLUSTER, CRDS, CHART];
             let elsewhere = |suite: &&suites::Suite| own_step.contains(&suite.package.as_str());
             let host: Vec<_> = session.suites.iter().filter(|suite| !elsewhere(suite)).cloned().collect();
             suites::run(session, &host, &environment).map(Some)
@@ -120,6 +126,18 @@ pub(crate) fn test() -> Vec<Step> {
         Step::tests("cluster", 10, |session| {
             let found: Vec<_> =
                 session.suites.iter().filter(|suite| suite.package == CLUSTER).cloned().collect();
+            suites::run(session, &found, &[]).map(Some)
+        })
+        .needs(&["components", "test-build"]),
+        Step::tests("crds", 5, |session| {
+            let found: Vec<_> =
+                session.suites.iter().filter(|suite| suite.package == CRDS).cloned().collect();
+            suites::run(session, &found, &[]).map(Some)
+        })
+        .needs(&["components", "test-build"]),
+        Step::tests("chart", 10, |session| {
+            let found: Vec<_> =
+                session.suites.iter().filter(|suite| suite.package == CHART).cloned().collect();
             suites::run(session, &found, &[]).map(Some)
         })
         .needs(&["components", "test-build"]),
