@@ -1,5 +1,7 @@
 //! What the chart renders and refuses. Needs helm (built when it is missing), no cluster and no root.
 
+#![allow(clippy::unwrap_used, reason = "in a test, whatever fails fails it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
