@@ -98,6 +98,8 @@ macro_rules! reasons {
 reasons! {
     /// All is well.
     Ready,
+    /// Nothing is decided yet.
+    Pending,
 
     // Reading objects.
     /// A manifest could not be read: permissions, an I/O error, or a folder that is gone or suddenly empty.
@@ -173,10 +175,24 @@ reasons! {
     AllocationDisabled,
     /// The `address` policy refused.
     RejectedByPolicy,
+    /// The Service has not all that it asks for; the message has the cause.
+    AllocationFailed,
+    /// A claim cannot be written.
+    ClaimNotWritten,
+    /// The claim of an address was deleted, as nobody holds it any more.
+    ClaimReleased,
+    /// The API server refuses the status that an object should have.
+    StatusNotWritten,
+    /// An object is not valid, or contradicts another one; its last good version stays in force.
+    Refused,
 
     // Announcement.
     /// At least one node announces the Service.
     Announced,
+    /// No speaker is live.
+    NoSpeaker,
+    /// No node announces the Service, and no speaker gives a reason.
+    NotAnnounced,
     /// No Advertisement selects the Service.
     NoAdvertisement,
     /// No endpoint that could serve is ready.
@@ -209,6 +225,14 @@ reasons! {
     Draining,
 
     // Policies.
+    /// A version is being verified, compiled and tested.
+    Loading,
+    /// A version came into force.
+    PolicyActive,
+    /// A version was refused.
+    PolicyRejected,
+    /// The version in force is not in force on every node.
+    Degraded,
     /// The ConfigMap that holds the module does not exist, or not yet.
     ModuleMissing,
     /// The module's SHA-256 is not the one that the policy names.

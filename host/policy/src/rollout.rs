@@ -321,6 +321,11 @@ impl Rollout {
         self.active.as_ref().map(|policy| &policy.sha256)
     }
 
+    /// The policy as it is in force: the version that came through, with later changes of what belongs to no version.
+    pub fn in_force(&self) -> Option<&Arc<DecisionPolicy>> {
+        self.active.as_ref()
+    }
+
     /// Where the policy stands.
     pub fn step(&self) -> Step {
         match &self.candidate {

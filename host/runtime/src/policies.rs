@@ -253,6 +253,16 @@ impl Policies {
         self.rollouts.get(name).and_then(Rollout::active)
     }
 
+    /// The policy as it is in force.
+    pub fn in_force(&self, name: &str) -> Option<&Arc<DecisionPolicy>> {
+        self.rollouts.get(name).and_then(Rollout::in_force)
+    }
+
+    /// Where a policy stands.
+    pub fn status(&self, name: &str) -> Option<PolicyStatus> {
+        self.rollouts.get(name).map(|rollout| rollout.status(self.engine.counters(name)))
+    }
+
     /// What keeps policies, or newer versions of them, out of force.
     pub fn problems(&self) -> Vec<Problem> {
         let refused = |(name, rollout): (&ObjectName, &Rollout)| {

@@ -1,0 +1,247 @@
+//! `bellhop controller`: the planner, driven against the API server.
+//!
+//! ```text
+//! source ─Batch──► forward ─┐                      ┌─► tasks (at most IN_FLIGHT), one for each write ─► API server
+//! election ─────► follow ───┼─► Event (EVENTS) ─► planning (one thread) ─► Recorder (Events)
+//! loader (thread) ──────────┤        ▲             │
+//! SIGTERM, SIGINT ──────────┘        └─ Finished ──┘
+//! ```
+//!
+//! A write that is cancelled at a stop may have happened or not; the next leader finds out by reading.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use bellhop_kubernetes::{
+    Batch, Election, Leadership, Recorder, Role, SourceOptions, Writer, connect, start as watch,
+};
+use bellhop_runtime::loader::{self, Loaded};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::planning::{self, Input, Phase, Planner};
+use crate::store::ApiServer;
+use crate::write::Store;
+
+/// Events on their way to the planning thread: answers to all writes under way, and some batches of the source, which
+/// waits while this is full.
+const EVENTS: usize = 2 * planning::IN_FLIGHT;
+
+/// Batches of the source on their way; one at a time keeps memory flat while everything is listed.
+const BATCHES: usize = 1;
+
+/// Events taken in before the next round of planning.
+const BURST: usize = 64;
+
+/// The planning thread turns at least this often, so that liveness can be told from its turns.
+const TURN: Duration = Duration::from_secs(5);
+
+/// How long a stop waits for writes under way.
+const STOP_WAIT: Duration = Duration::from_secs(3);
+
+/// Name of the leaders' Lease.
+const LEASE: &str = "bellhop-controller";
+
+/// How a controller is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bellhop's own namespace: Leases, copies of policies, Secrets.
+    pub namespace: String,
+    /// Unique among the replicas, as the name of the pod.
+    pub name: String,
+    /// Serve Services without a `loadBalancerClass` too.
+    pub classless: bool,
+    /// The compiler of plugins.
+    pub compiler: PathBuf,
+}
+
+/// What reaches the planning thread.
+#[derive(Debug)]
+enum Event {
+    Input(Input),
+    Stop,
+}
+
+impl From<Box<Loaded>> for Event {
+    fn from(loaded: Box<Loaded>) -> Self {
+        Self::Input(Input::Loaded(loaded))
+    }
+}
+
+/// How a controller is, for its probes.
+#[derive(Debug, Default)]
+pub struct Health {
+    turns: AtomicU64,
+    ready: AtomicBool,
+    leading: AtomicBool,
+}
+
+impl Health {
+    /// How often the planning thread has turned; it does every 5 s at least.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Everything has been listed once: a leader decides, a standby could.
+    pub fn ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// This process leads.
+    pub fn leading(&self) -> bool {
+        self.leading.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs until a signal asks to stop, or another process leads in the place of this one after it led.
+///
+/// # Errors
+/// When there is no API server to be found, or the threads cannot be started.
+pub async fn run(options: Options, health: Arc<Health>) -> anyhow::Result<()> {
+    let client = connect().await.context("cannot connect")?;
+    let namespace: Arc<str> = options.namespace.as_str().into();
+    let election = Election::start(client.clone(), &namespace, LEASE, &options.name);
+    let leadership = election.leadership();
+    let writer = Writer::new(client.clone(), "bellhop-controller").fenced(leadership.clone());
+    let store = Arc::new(ApiServer::new(writer, namespace.clone()));
+    let recorder = Recorder::start(client.clone(), "controller", &options.name);
+
+    let (events, inbox) = mpsc::channel(EVENTS);
+    let (batches, readings) = mpsc::channel(BATCHES);
+    let index = bellhop_index::Options { namespace: namespace.clone(), classless: options.classless };
+    let source = watch(
+        client,
+        SourceOptions { role: Role::Controller, index, cache: None, jitter: Duration::ZERO },
+        batches,
+    );
+    tokio::spawn(forward(readings, events.clone()));
+    tokio::spawn(follow(leadership, events.clone()));
+    tokio::spawn(stop_on_signal(events.clone()));
+    let planner = Planner::new(
+        planning::Options { namespace },
+        loader::start(options.compiler, events.clone()),
+    );
+    let driver = Driver { planner, store, recorder, events, health };
+    let runtime = tokio::runtime::Handle::current();
+    let thread = std::thread::Builder::new()
+        .name("planning".into())
+        .spawn(move || runtime.block_on(driver.run(inbox)))
+        .context("cannot start the planning thread")?;
+    tokio::task::spawn_blocking(move || thread.join())
+        .await?
+        .map_err(|_| anyhow::anyhow!("the planning thread panicked; see the log above"))?;
+    drop(source);
+    election.release().await;
+    Ok(())
+}
+
+async fn forward(mut readings: mpsc::Receiver<Batch>, events: mpsc::Sender<Event>) {
+    while let Some(batch) = readings.recv().await {
+        if events.send(Event::Input(Input::Batch(batch))).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells the planner when this process comes to lead, and when it does no more: by word, or because its Lease ran out.
+async fn follow(mut leadership: watch::Receiver<Leadership>, events: mpsc::Sender<Event>) {
+    let mut told = false;
+    loop {
+        let now = leadership.borrow_and_update().clone();
+        let leads = now.is_leader();
+        if leads != told {
+            told = leads;
+            tracing::info!(leads, "leadership");
+            if events.send(Event::Input(Input::Leading(leads))).await.is_err() {
+                return;
+            }
+        }
+        let changed = leadership.changed();
+        let gone = match now {
+            Leadership::Leader { until } if leads => {
+                tokio::time::timeout_at(until.into(), changed).await.is_ok_and(|changed| changed.is_err())
+            }
+            _ => changed.await.is_err(),
+        };
+        if gone {
+            return;
+        }
+    }
+}
+
+async fn stop_on_signal(events: mpsc::Sender<Event>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot listen for SIGTERM and SIGINT");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let _ = events.send(Event::Stop).await;
+}
+
+/// The planning thread.
+struct Driver<S> {
+    planner: Planner,
+    store: Arc<S>,
+    recorder: Recorder,
+    events: mpsc::Sender<Event>,
+    health: Arc<Health>,
+}
+
+impl<S: Store> Driver<S> {
+    /// Runs until a stop, and then until the writes under way are done.
+    async fn run(mut self, mut inbox: mpsc::Receiver<Event>) {
+        let mut stop_by: Option<Instant> = None;
+        while stop_by.is_none_or(|by| self.planner.in_flight() > 0 && Instant::now() < by) {
+            let now = Instant::now();
+            let due = self.planner.deadline(now).map_or(now + TURN, |due| due.min(now + TURN));
+            let due = stop_by.map_or(due, |by| due.min(by));
+            let mut next = tokio::time::timeout_at(due.into(), inbox.recv()).await.ok().flatten();
+            for _ in 0..BURST {
+                let Some(event) = next else { break };
+                match event {
+                    Event::Input(input) => self.take(input),
+                    Event::Stop => {
+                        tracing::info!("stopping");
+                        stop_by.get_or_insert(Instant::now() + STOP_WAIT);
+                        self.take(Input::Leading(false));
+                    }
+                }
+                next = inbox.try_recv().ok();
+            }
+            if let Some(Event::Input(input)) = next {
+                self.take(input);
+            }
+            self.turn();
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        if let Input::Leading(leading) = &input {
+            self.health.leading.store(*leading, Ordering::Relaxed);
+        }
+        self.planner.take(Instant::now(), input);
+    }
+
+    fn turn(&mut self) {
+        for order in self.planner.step(Instant::now(), SystemTime::now()) {
+            let (store, events) = (self.store.clone(), self.events.clone());
+            tokio::spawn(async move {
+                let result = store.execute(order.write).await;
+                let _ = events.send(Event::Input(Input::Finished(order.id, result))).await;
+            });
+        }
+        for event in self.planner.take_events() {
+            self.recorder.record(event);
+        }
+        self.health.turns.fetch_add(1, Ordering::Relaxed);
+        self.health.ready.store(self.planner.phase() != Phase::Reading, Ordering::Relaxed);
+    }
+}
