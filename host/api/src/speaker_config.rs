@@ -72,6 +72,10 @@ pub struct SpeakerConfigSpec {
     /// Without it they do in standalone form, and do not in Kubernetes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bind_addresses: Option<bool>,
+    /// Whether echo requests (ping) to announced addresses are answered. Without it they are where the addresses are bound
+    /// on the node, and refused elsewhere. Unused addresses of an aggregate never answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub echo_reply: Option<bool>,
     /// Whether the nodes announce although they carry the label
     /// `node.kubernetes.io/exclude-from-external-load-balancers`, as control-plane nodes of kubeadm do. Without it they
     /// do not.

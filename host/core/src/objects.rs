@@ -394,6 +394,8 @@ pub struct SpeakerConfig {
     pub drain_wait: Option<Duration>,
     /// `spec.bindAddresses`: bind announced addresses on `lo`; standalone by default.
     pub bind_addresses: Option<bool>,
+    /// `spec.echoReply`: answer echo requests to announced addresses; where they are bound by default.
+    pub echo_reply: Option<bool>,
     /// `spec.ignoreExcludeLabel`: announce although the Node carries [`Node::EXCLUDE_LABEL`].
     pub ignore_exclude_label: Option<bool>,
     /// `spec.proxyHealth.enabled`: whether kube-proxy's own health is asked.

@@ -22,6 +22,8 @@ pub struct SpeakerSettings {
     pub drain_wait: Duration,
     /// Bind announced addresses on `lo`.
     pub bind_addresses: bool,
+    /// Answer echo requests (ping) to announced addresses.
+    pub echo_reply: bool,
     /// Announce although the Node carries `node.kubernetes.io/exclude-from-external-load-balancers`.
     pub ignore_exclude_label: bool,
     /// Port of kube-proxy's `/livez` and `/healthz` on this node; `None` where it is not to be asked.
@@ -48,13 +50,15 @@ impl SpeakerSettings {
             .collect();
         configs.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
         let configs = configs.as_slice();
+        let bind_addresses = first(configs, |config| config.bind_addresses).unwrap_or(bind_by_default);
         Self {
             asn: first(configs, |config| config.asn),
             router_id: first(configs, |config| config.router_id).unwrap_or_else(|| derived_router_id(node)),
             listen_port: first(configs, |config| config.listen_port).unwrap_or(Self::LISTEN_PORT),
             listen_addresses: first(configs, |config| config.listen_addresses.clone()).unwrap_or_default(),
             drain_wait: first(configs, |config| config.drain_wait).unwrap_or(Self::DRAIN_WAIT),
-            bind_addresses: first(configs, |config| config.bind_addresses).unwrap_or(bind_by_default),
+            bind_addresses,
+            echo_reply: first(configs, |config| config.echo_reply).unwrap_or(bind_addresses),
             ignore_exclude_label: first(configs, |config| config.ignore_exclude_label).unwrap_or_default(),
             proxy_health_port: first(configs, |config| config.proxy_health).unwrap_or(true).then(|| {
                 first(configs, |config| config.proxy_health_port).unwrap_or(Self::PROXY_HEALTH_PORT)

@@ -17,6 +17,8 @@ pub enum Finder {
     Claims,
     /// The configuration of BGP.
     Peers,
+    /// The node's packet filter and ARP settings.
+    DataPath,
 }
 
 /// The problems that stand, as they were logged.

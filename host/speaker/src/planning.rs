@@ -2,7 +2,7 @@
 //!
 //! It takes events, brings the World up to date, and plans in slices: after each slice it looks at the inbox again,
 //! so that a withdrawal never waits for a re-evaluation. What it decides goes out over bounded channels to the BGP
-//! task, the binder, the claim writer and the loader; what they did comes back as events.
+//! task, the binder, the packet filter, the claim writer and the loader; what they did comes back as events.
 //!
 //! A start goes through the phases of [`Phase`]: nothing is decided before the manifests have been read whole, nothing
 //! is announced before every policy is active or has failed, and no peer is dialled before the first announcement is
@@ -10,6 +10,7 @@
 
 mod allocator;
 mod answers;
+mod filtering;
 mod outbox;
 mod peers;
 
@@ -24,6 +25,7 @@ use bellhop_core::settings::SpeakerSettings;
 use bellhop_core::{Delta, ObjectName, ObjectRef, Problem, Touched, World};
 use bellhop_ipam::ClaimChange;
 use bellhop_net::addresses::LIFETIME;
+use bellhop_net::nftables::FilterTable;
 use bellhop_runtime::journal::{Finder, Journal};
 use bellhop_runtime::loader::{Job, Loaded};
 use bellhop_runtime::policies::Policies;
@@ -32,8 +34,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::bgp::{BgpHandle, ShutdownMode};
 use crate::binder::Wanted;
 use crate::claim_writer::Written;
+use crate::filter::FilterReport;
 use crate::generation::RestartMark;
 use allocator::Allocator;
+use filtering::Filtering;
 use outbox::Outbox;
 
 /// How long a start waits for policies. A compile child has 20 s; a few of them in a row are still within the restart
@@ -56,6 +60,8 @@ pub enum Event {
     Deltas(Vec<Delta>),
     /// The addresses that are bound now.
     Bound(BTreeSet<IpAddr>),
+    /// What the packet filter has come to.
+    Filtered(FilterReport),
     /// What the claim writer did.
     Written(Vec<Written>),
     /// A version of a policy was loaded, or refused.
@@ -125,6 +131,7 @@ pub struct Planning {
     restarted: bool,
     bgp: BgpHandle,
     binder: watch::Sender<Option<Wanted>>,
+    filtering: Filtering,
     bound: BTreeSet<IpAddr>,
     peer_problems: Vec<Problem>,
     journal: Journal,
@@ -141,6 +148,7 @@ impl Planning {
         mark: RestartMark,
         bgp: BgpHandle,
         binder: watch::Sender<Option<Wanted>>,
+        filter: watch::Sender<Option<FilterTable>>,
         loader: mpsc::Sender<Job>,
     ) -> Self {
         let allocator = match options.allocation {
@@ -160,6 +168,7 @@ impl Planning {
             mark,
             bgp,
             binder,
+            filtering: Filtering::new(filter),
             bound: BTreeSet::new(),
             peer_problems: Vec::new(),
             journal: Journal::default(),
@@ -221,6 +230,7 @@ impl Planning {
             .deadline()
             .into_iter()
             .chain(self.policies.deadline())
+            .chain(self.filtering.deadline())
             .chain(phase_deadline)
             .chain(stop_deadline)
             .chain(self.allocator.as_ref().and_then(Allocator::deadline))
@@ -242,6 +252,10 @@ impl Planning {
             Event::Bound(bound) => {
                 self.bound.clone_from(&bound);
                 self.announcer.set_bound(bound);
+            }
+            Event::Filtered(report) => {
+                self.journal.all(Finder::DataPath, &report.problems);
+                self.filtering.set_report(report);
             }
             Event::Written(written) => self.take_written(written),
             Event::Loaded(loaded) => {
@@ -275,6 +289,7 @@ impl Planning {
         if self.phase != Phase::Reading {
             self.announcer.note(&self.world, &touched);
         }
+        self.filtering.note(&touched);
         self.note_allocator(touched);
     }
 
@@ -381,6 +396,11 @@ impl Planning {
                 self.bind(wanted);
             }
         }
+        self.filtering.note_changes(&changes);
+        if !changes.more || self.phase == Phase::Ready {
+            let node = self.world.nodes().get(&self.options.node).map(|node| &**node);
+            self.filtering.update(now, &self.announcer, &self.world, node);
+        }
         let routes = self.outbox.pass(now, changes.routes, changes.more);
         if !routes.is_empty() {
             self.bgp.routes(routes).await;
@@ -423,6 +443,7 @@ impl Planning {
             return;
         };
         let settings = SpeakerSettings::of(&self.world, node, self.options.bind_by_default);
+        self.filtering.set_echo_reply(settings.echo_reply);
         let config = peers::bgp_config(&self.world, node, &settings, self.restarted);
         let refused = self.bgp.configure(config).await;
         self.peer_problems = refused
@@ -466,18 +487,36 @@ impl Planning {
         if let Err(error) = self.mark.clear() {
             tracing::error!(%error, "cannot remove the restart mark");
         }
+        let binds = self.binder.borrow().as_ref().is_some_and(|wanted| !wanted.addresses.is_empty());
         self.bind(BTreeSet::new());
-        let unbound = async {
-            while let Some(event) = inbox.recv().await {
-                if matches!(event, Event::Bound(bound) if bound.is_empty()) {
-                    return;
-                }
+        if binds || !self.bound.is_empty() {
+            let unbound = |event| matches!(event, Event::Bound(bound) if bound.is_empty());
+            if !told(&mut inbox, unbound).await {
+                tracing::warn!("addresses are left on lo; they expire by themselves");
             }
-        };
-        if tokio::time::timeout(STOP_MARGIN, unbound).await.is_err() {
-            tracing::warn!("addresses are left on lo; they expire by themselves");
+        }
+        // Last, as an address that is still bound would be the host's own without it.
+        self.filtering.end();
+        let unfiltered = |event| matches!(event, Event::Filtered(report) if report.addresses == 0);
+        if self.filtering.stands() && !told(&mut inbox, unfiltered).await {
+            tracing::warn!(
+                "table inet bellhop is left; the next start takes it over, or `nft delete table inet bellhop`"
+            );
         }
     }
+}
+
+/// Waits until a driver has told what the end waits for, at most [`STOP_MARGIN`].
+async fn told(inbox: &mut mpsc::Receiver<Event>, what: impl Fn(Event) -> bool) -> bool {
+    let wait = async {
+        while let Some(event) = inbox.recv().await {
+            if what(event) {
+                return true;
+            }
+        }
+        false
+    };
+    tokio::time::timeout(STOP_MARGIN, wait).await.unwrap_or_default()
 }
 
 #[cfg(test)]

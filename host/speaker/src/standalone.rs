@@ -3,7 +3,7 @@
 //! ```text
 //! manifests, <state>/claims ─► ManifestSource ─┐
 //! <state>/lock ─► lock keeper ─────────────────┤                     ┌─► BGP task
-//! tools ─► socket ─────────────────────────────┼─► Event ─► planning ┼─► binder (lo)
+//! tools ─► socket ─────────────────────────────┼─► Event ─► planning ┼─► binder (lo), filter (nf_tables)
 //! loader (compiler child), claim writer ───────┘        (one thread) └─► loader, claim writer
 //! SIGTERM, SIGINT ─────────────────────────────┘
 //! ```
@@ -24,7 +24,7 @@ use crate::bgp::BgpHandle;
 use crate::claims::{ClaimFiles, WriterLock};
 use crate::generation::RestartMark;
 use crate::planning::{Allocation, Event, Planning};
-use crate::{binder, claim_writer, planning, socket};
+use crate::{binder, claim_writer, filter, planning, socket};
 
 /// Events on their way to the planning thread. Each is a batch, so few are enough; a full channel slows the sources
 /// down and loses nothing.
@@ -99,6 +99,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         mark,
         bgp,
         binder::start(events.clone()).context("cannot open a netlink socket")?,
+        filter::start(options.node.clone(), events.clone()),
         loader::start(options.compiler.clone(), events),
     );
     let runtime = tokio::runtime::Handle::current();

@@ -76,13 +76,14 @@ pub fn serve(state: &Path) -> Result<()> {
     let mark = RestartMark::new(state, &NODE.name())?;
     let bgp = runtime.block_on(async { BgpHandle::start() });
     let (binder, _bindings) = watch::channel(None);
+    let (filter, _table) = watch::channel(None);
     let loader = loader::start(state.join("no-compiler"), events.clone());
     let options = planning::Options {
         node: NODE.name().into(),
         allocation: Allocation::Own { allocate: false },
         bind_by_default: true,
     };
-    let planning = Planning::new(options, mark, bgp.clone(), binder, loader);
+    let planning = Planning::new(options, mark, bgp.clone(), binder, filter, loader);
     let handle = runtime.handle().clone();
     std::thread::Builder::new()
         .name("planning".into())

@@ -58,6 +58,7 @@ pub fn base() -> Vec<Delta> {
         listen_addresses: None,
         drain_wait: Some(Duration::ZERO),
         bind_addresses: Some(false),
+        echo_reply: None,
         ignore_exclude_label: None,
         proxy_health: None,
         proxy_health_port: None,

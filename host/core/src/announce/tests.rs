@@ -134,6 +134,7 @@ fn speaker_config() -> Delta {
         listen_addresses: None,
         drain_wait: Some(Duration::from_secs(10)),
         bind_addresses: Some(false),
+        echo_reply: None,
         ignore_exclude_label: None,
         proxy_health: None,
         proxy_health_port: None,

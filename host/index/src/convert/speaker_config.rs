@@ -50,6 +50,7 @@ pub(crate) fn convert(
         listen_addresses,
         drain_wait,
         bind_addresses: spec.bind_addresses,
+        echo_reply: spec.echo_reply,
         ignore_exclude_label: spec.ignore_exclude_label,
         proxy_health: spec.proxy_health.as_ref().and_then(|proxy| proxy.enabled),
         proxy_health_port: spec.proxy_health.as_ref().and_then(|proxy| proxy.port),

@@ -17,6 +17,7 @@ pub struct FakeFilter {
 struct State {
     table: FilterTable,
     broken: bool,
+    changes: usize,
     written_whole: usize,
     known: bool,
 }
@@ -37,6 +38,11 @@ impl FakeFilter {
         self.with(|state| state.table = FilterTable::default());
     }
 
+    /// How often the table was written.
+    pub fn changes(&self) -> usize {
+        self.with(|state| state.changes)
+    }
+
     /// How often the table was written without regard to what it held.
     pub fn written_whole(&self) -> usize {
         self.with(|state| state.written_whole)
@@ -55,6 +61,7 @@ impl PacketFilter for FakeFilter {
                 let source = io::Error::from_raw_os_error(libc::EPERM);
                 return Err(FilterError::Refused { what: "transaction", explanation: None, source });
             }
+            state.changes += 1;
             state.written_whole += usize::from(!std::mem::replace(&mut state.known, true));
             state.table = wanted.clone();
             Ok(Replaced { messages: 1, bytes: 0 })

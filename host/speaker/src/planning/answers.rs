@@ -154,6 +154,7 @@ impl Planning {
         let mut problems: Vec<Problem> = self.world.problems().values().flatten().cloned().collect();
         problems.extend(self.allocator.iter().flat_map(Allocator::problems));
         problems.extend(self.peer_problems.iter().cloned());
+        problems.extend(self.filtering.problems().iter().cloned());
         problems.extend(self.policies.problems());
         problems.extend(self.failing());
         problems

@@ -55,6 +55,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Rig {
     events: mpsc::Sender<Event>,
     binder: watch::Receiver<Option<Wanted>>,
+    filtered: watch::Receiver<Option<FilterTable>>,
     jobs: mpsc::Receiver<Job>,
     /// Holds the restart mark.
     _state: TempDir,
@@ -67,15 +68,16 @@ impl Rig {
         let mark = RestartMark::new(state.path(), "node-1").unwrap();
         let (events, inbox) = mpsc::channel(16);
         let (wanted, binder) = watch::channel(None);
+        let (filter, filtered) = watch::channel(None);
         let (loader, jobs) = mpsc::channel(16);
         let options = Options {
             node: "node-1".into(),
             allocation: Allocation::Own { allocate: true },
             bind_by_default: true,
         };
-        let planning = Planning::new(options, mark, BgpHandle::start(), wanted, loader);
+        let planning = Planning::new(options, mark, BgpHandle::start(), wanted, filter, loader);
         tokio::spawn(planning.run(inbox));
-        Self { events, binder, jobs, _state: state }
+        Self { events, binder, filtered, jobs, _state: state }
     }
 
     /// Tells what these manifests say, whole.
