@@ -13,6 +13,9 @@ use bellhop_sandbox::Workers;
 use tokio::sync::mpsc;
 
 use crate::loader::{Job, Loaded};
+use crate::metrics::{
+    ByPolicy, DecisionSource, Metrics, Policy, PolicyDecision, PolicyFailure, PolicyStep, Reason, Step,
+};
 
 /// Characters of a plugin's line that are logged: what it says must not drown what Bellhop says.
 const LINE_SHOWN: usize = 256;
@@ -246,6 +249,43 @@ impl Policies {
                 }
             })
             .collect()
+    }
+
+    /// Writes how the policies stand into the metrics.
+    pub fn measure(&self, metrics: &Metrics) {
+        let statuses: Vec<(Policy, PolicyStatus)> = self
+            .rollouts
+            .iter()
+            .map(|(name, rollout)| (name.into(), rollout.status(self.engine.counters(name))))
+            .collect();
+        let each = |value: fn(&PolicyStatus) -> f64| {
+            statuses
+                .iter()
+                .map(move |(policy, status)| (ByPolicy { policy: policy.clone() }, value(status)))
+                .collect::<Vec<_>>()
+        };
+        metrics.policy_in_force.replace(each(|status| f64::from(u8::from(status.active.is_some()))));
+        metrics.policy_fuel.replace(each(|status| status.counters.fuel_max as f64));
+        metrics.policy_cpu.replace(each(|status| status.counters.cpu_nanos_max as f64 / 1e9));
+        metrics.policy_memory.replace(each(|status| status.counters.memory_max as f64));
+        metrics.policy_step.replace(statuses.iter().map(|(policy, status)| {
+            let step = Step(status.step);
+            (PolicyStep { policy: policy.clone(), hook: status.hook, step }, 1.0)
+        }));
+        metrics.policy_decisions.replace(statuses.iter().flat_map(|(policy, status)| {
+            let counters = &status.counters;
+            [
+                (DecisionSource::Call, counters.calls),
+                (DecisionSource::Memo, counters.memo_hits),
+                (DecisionSource::HeldBack, counters.held_back),
+            ]
+            .map(|(source, count)| (PolicyDecision { policy: policy.clone(), source }, count as f64))
+        }));
+        metrics.policy_failures.replace(statuses.iter().flat_map(|(policy, status)| {
+            status.counters.failures.iter().map(|(category, count)| {
+                (PolicyFailure { policy: policy.clone(), category: Reason::new(category) }, *count as f64)
+            })
+        }));
     }
 
     /// sha256 of the module in force, while one is.

@@ -30,6 +30,7 @@ use bellhop_bgp::PeerConfigError;
 pub use bellhop_bgp::{GracefulRestart, State};
 pub use bellhop_core::announce::RouteChange;
 use bellhop_core::{Family, ObjectName, RouteAttributes};
+use bellhop_runtime::http::Heartbeat;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -151,10 +152,19 @@ pub struct BgpHandle {
 impl BgpHandle {
     /// Starts the task, without peers, on the current tokio runtime.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same; the task shows by `heartbeat` that it turns.
+    pub fn start_watched(heartbeat: Heartbeat) -> Self {
+        Self::start_with(Some(heartbeat))
+    }
+
+    fn start_with(heartbeat: Option<Heartbeat>) -> Self {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (publisher, snapshots) = watch::channel(Arc::default());
         let shared = Arc::new(Mutex::new(Shared::default()));
-        tokio::spawn(Core::new(shared.clone(), publisher).run(inbox));
+        tokio::spawn(Core::new(shared.clone(), publisher, heartbeat).run(inbox));
         Self { commands, snapshots, shared }
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bellhop_bgp::{ConnectionId, Event, Input, NextHops, Output, Peer, StopReason};
 use bellhop_core::{ObjectName, RouteAttributes};
 use bellhop_net::tcp::{self, DialOptions};
+use bellhop_runtime::http::Heartbeat;
 use bytes::BytesMut;
 use ipnet::IpNet;
 use tokio::net::TcpStream;
@@ -57,6 +58,8 @@ struct Session {
 pub(super) struct Core {
     shared: Arc<Mutex<Shared>>,
     publisher: watch::Sender<Arc<BgpSnapshot>>,
+    /// Where its turns are shown to probes.
+    heartbeat: Option<Heartbeat>,
     reports: mpsc::Sender<Report>,
     inbox: Option<mpsc::Receiver<Report>>,
     tasks: JoinSet<()>,
@@ -69,11 +72,16 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(shared: Arc<Mutex<Shared>>, publisher: watch::Sender<Arc<BgpSnapshot>>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Mutex<Shared>>,
+        publisher: watch::Sender<Arc<BgpSnapshot>>,
+        heartbeat: Option<Heartbeat>,
+    ) -> Self {
         let (reports, inbox) = mpsc::channel(REPORTS);
         Self {
             shared,
             publisher,
+            heartbeat,
             reports,
             inbox: Some(inbox),
             tasks: JoinSet::new(),
@@ -111,6 +119,7 @@ impl Core {
             self.reap();
             self.publish();
         }
+        self.heartbeat.take().map(Heartbeat::retire);
         self.listeners = Listeners::default();
         // Reports are no longer read: a task that wants to send one must not wait for ever.
         drop(reports);
@@ -124,9 +133,16 @@ impl Core {
     }
 
     fn with_shared<T>(&mut self, act: impl FnOnce(&mut Self, &mut Shared) -> T) -> T {
+        self.show_turn(|heartbeat| heartbeat.begin(Instant::now()));
         let shared = self.shared.clone();
         let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        act(self, &mut shared)
+        let result = act(self, &mut shared);
+        self.show_turn(Heartbeat::wait);
+        result
+    }
+
+    fn show_turn(&self, show: impl FnOnce(&Heartbeat)) {
+        self.heartbeat.as_ref().map(show);
     }
 
     fn reap(&mut self) {
