@@ -213,6 +213,7 @@ fn the_rights_end_where_the_reference_says() {
     for (account, question) in [
         ("bellhop-controller", &["get", "secrets", "-n", "default"][..]),
         ("bellhop-controller", &["list", "secrets", "-n", NAMESPACE]),
+        ("bellhop-controller", &["get", "secrets/password-of-a-peer", "-n", NAMESPACE]),
         ("bellhop-controller", &["update", "leases/bellhop-speaker-node-1", "-n", NAMESPACE]),
         ("bellhop-controller", &["update", "services", "--all-namespaces"]),
         ("bellhop-controller", &["update", "addresspools.bellhop.dev"]),
