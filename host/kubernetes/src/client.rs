@@ -1,6 +1,11 @@
 //! The connection to the API server.
 
-use kube::Client;
+use std::time::Duration;
+
+use kube::{Client, Config};
+
+/// How long a connection may take to be made. A server that is there answers within a network round trip or three.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no connection to be made.
 #[derive(Debug, thiserror::Error)]
@@ -25,5 +30,38 @@ pub enum ConnectError {
 /// # Errors
 /// When neither is there or can be used.
 pub async fn connect() -> Result<Client, ConnectError> {
-    unimplemented!()
+    // A pod that carries a kubeconfig by chance is a pod all the same.
+    let config = match Config::incluster() {
+        Ok(config) => config,
+        Err(outside) => Config::infer()
+            .await
+            .map_err(|error| ConnectError::Config(format!("{outside}; {}", chain(&error))))?,
+    };
+    client(config)
+}
+
+/// A client with this crate's timeouts: to connect they are short; a response has its timeout where it is asked for, as
+/// a watch has none.
+///
+/// # Errors
+/// When certificates or keys of the configuration cannot be used.
+pub fn client(mut config: Config) -> Result<Client, ConnectError> {
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = None;
+    let server = config.cluster_url.to_string();
+    Client::try_from(config).map_err(|source| ConnectError::Client { server, source: Box::new(source) })
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }

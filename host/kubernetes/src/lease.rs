@@ -1,10 +1,19 @@
 //! Leases (coordination.k8s.io/v1): who leads the controllers, and which speakers live.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kube::Client;
 use tokio::sync::watch;
+
+/// What the names of the speakers' Leases begin with; the node's name follows.
+pub const SPEAKER_LEASE_PREFIX: &str = "bellhop-speaker-";
+
+/// The label that speakers' Leases have, by which the controller watches them.
+pub const SPEAKER_LABEL: &str = "bellhop.dev/lease=speaker";
+
+/// How long a speaker lives after a renewal was seen: four times the time between two.
+pub const SPEAKER_LEASE_DURATION: Duration = Duration::from_secs(40);
 
 /// Whether this process leads.
 #[derive(Clone, PartialEq, Eq, Debug)]

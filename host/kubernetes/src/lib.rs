@@ -15,9 +15,11 @@
 
 #![forbid(unsafe_code)]
 
+mod backoff;
 pub mod client;
 pub mod events;
 pub mod lease;
+mod request;
 pub mod resource;
 pub mod source;
 pub mod write;

@@ -1,8 +1,25 @@
 //! What the API server tells: batches of deltas for the World, and beside them what a writer must know of an object.
+//!
+//! | task | owns | sends | ends |
+//! |---|---|---|---|
+//! | `Watch`, one per kind | its list and its watch | what it saw, to `Merge`, on a channel of depth 32 | with its [`Source`], or when `Merge` is gone |
+//! | `Merge` | the index, the versions, the cache's writer | [`Batch`]es, on the caller's bounded channel | with its [`Source`], or when nobody receives |
+//! | readers of ConfigMaps, at most as many as are referred to | nothing | their answer, to `Merge` | with the answer, or `Merge` |
+//!
+//! Every one may be cancelled at any point: what was not handed on is listed again by the next start.
+
+mod bodies;
+mod cache;
+mod health;
+mod lister;
+mod merge;
+mod observe;
+mod topic;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bellhop_api::{Condition, DecisionPolicyStatus, SpeakerStateStatus};
@@ -10,6 +27,13 @@ use bellhop_core::{Delta, ObjectRef};
 use bellhop_index::Options;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use self::health::Health;
+use self::lister::Watch;
+use self::merge::Merge;
+use self::topic::Topic;
+use crate::backoff::chance;
 
 /// What is watched, and how it is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,14 +129,30 @@ pub struct CacheOptions {
 pub struct Source {
     reachable: watch::Receiver<bool>,
     counters: Arc<Counters>,
+    tasks: JoinSet<()>,
 }
 
-/// What a source counts, for metrics.
+/// What a source counts since its start, for metrics.
 #[derive(Debug, Default)]
-pub struct Counters {}
+pub struct Counters {
+    /// Events of watches, those of lists apart.
+    pub events: AtomicU64,
+    /// Lists anew because the version seen was too old.
+    pub relists: AtomicU64,
+    /// Attempts to list or watch that failed.
+    pub failures: AtomicU64,
+    /// ConfigMaps read whole.
+    pub bodies: AtomicU64,
+    /// Starts from the objects that were kept on the node: 0 or 1.
+    pub restored: AtomicU64,
+}
+
+/// Messages of the watches that may wait: each has 50 objects at most, so that a World that is slow to take them costs some
+/// ten megabytes.
+const SEEN_DEPTH: usize = 32;
 
 impl Source {
-    /// Whether the API server answered lately; changes are logged by the source.
+    /// Whether the API server answered lately; changes are logged by the source. False before its first answer.
     pub fn reachable(&self) -> watch::Receiver<bool> {
         self.reachable.clone()
     }
@@ -121,9 +161,46 @@ impl Source {
     pub fn counters(&self) -> Arc<Counters> {
         self.counters.clone()
     }
+
+    /// Stops every task, and waits until they are gone.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
 }
 
-/// Starts watching. Every batch goes to `batches`; a full channel makes the watches wait.
-pub fn start(_client: Client, _options: SourceOptions, _batches: mpsc::Sender<Batch>) -> Source {
-    unimplemented!()
+/// Starts watching. Every batch goes to `batches`; a full channel makes the watches wait. It ends when nobody receives.
+///
+/// [`Delta::Synced`] comes once every kind was listed and every ConfigMap that is referred to was read. A kind without which
+/// decisions would be wrong (Services, EndpointSlices, AddressClaims, AddressPools, Nodes, Namespaces, DecisionPolicies)
+/// is waited for, however long; for any other one a refusal (403, 404) counts as an answer. Either way a refusal is a
+/// problem of the object `API/<resource>` that names what must be allowed.
+///
+/// With a cache, `Synced` comes no later than some seconds after the start: with what was kept, where the API server has
+/// not answered by then.
+pub fn start(client: Client, options: SourceOptions, batches: mpsc::Sender<Batch>) -> Source {
+    let topics = Topic::of(options.role);
+    let (health, reachable) = Health::new(topics.len());
+    let (health, counters) = (Arc::new(health), Arc::new(Counters::default()));
+    let (seen, received) = mpsc::channel(SEEN_DEPTH);
+    let mut tasks = JoinSet::new();
+    let wait = options.jitter.mul_f64(chance());
+    for topic in topics {
+        let watch = Watch {
+            client: client.clone(),
+            topic,
+            namespace: options.index.namespace.clone(),
+            seen: seen.clone(),
+            health: health.clone(),
+            counters: counters.clone(),
+            streams: true,
+            refused: None,
+        };
+        tasks.spawn(async move {
+            tokio::time::sleep(wait).await;
+            watch.run().await;
+        });
+    }
+    let merge = Merge::new(client, &options, health, counters.clone(), batches);
+    tasks.spawn(merge.run(received));
+    Source { reachable, counters, tasks }
 }
