@@ -5,6 +5,10 @@ use anyhow::Result;
 use crate::Site;
 
 mod install;
+mod leader;
+mod outage;
+mod policies;
+mod upgrade;
 
 /// One end-to-end case.
 #[derive(Debug)]

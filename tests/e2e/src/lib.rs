@@ -18,6 +18,7 @@ pub mod objects;
 pub mod routes;
 pub mod run;
 pub mod site;
+pub mod traffic;
 
 pub use bellhop_test_cluster::{Cut, Machine, Node, Program, wait_for};
 pub use site::Site;

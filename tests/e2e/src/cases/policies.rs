@@ -1,0 +1,132 @@
+//! Case 2: a plugin is rolled out with kubectl, a bad one is rejected, and back is by pointing back.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use bellhop_test_cluster::{Node, wait_for};
+use serde_json::Value;
+
+use crate::Site;
+use crate::objects::Service;
+use crate::site::{PODS, SOON, expect_condition};
+
+/// The policy of the case.
+const POLICY: &str = "peer-attributes";
+/// Its settings: two communities, by the peer that hears them.
+const SETTINGS: &str = "mode: Merge
+rules:
+- name: everyone
+  when: {}
+  set: {communities: [\"64513:100\"]}
+";
+/// Other settings of the same module.
+const OTHER_SETTINGS: &str = "mode: Merge
+rules:
+- name: everyone
+  when: {}
+  set: {communities: [\"64513:200\"]}
+";
+/// Settings that the plugin refuses.
+const BAD_SETTINGS: &str = "mode: Sideways
+";
+
+pub(super) fn plugin_is_rolled_out_rejected_and_taken_back(site: &Site) -> Result<()> {
+    site.backend("policy")?;
+    site.apply(&Service::new("policy", "web").manifest())?;
+    let address = site.addresses("policy", "web", 1)?[0];
+    site.expect_route(address, &Node::ALL)?;
+    expect_communities(site, address, &["64513:1"])?;
+
+    let good = pack(site, SETTINGS)?;
+    site.apply(&good)?;
+    let active = expect_active(site)?;
+    expect_communities(site, address, &["64513:1", "64513:100"])?;
+
+    // Another version: an edit reaches the routers without a session or a route going.
+    let traffic = site.traffic("policy", &[address])?;
+    site.apply(&pack(site, OTHER_SETTINGS)?)?;
+    expect_communities(site, address, &["64513:1", "64513:200"])?;
+
+    // A bad one says why, and the good one stays in force.
+    site.apply(&pack(site, BAD_SETTINGS)?)?;
+    let told = expect_policy_condition(site, "Ready", "False")?;
+    ensure!(
+        told.contains("ConfigRefused") && told.contains("Sideways"),
+        "the condition does not say why: {told}"
+    );
+    expect_communities(site, address, &["64513:1", "64513:200"])?;
+    site.kubectl(&[
+        "-n",
+        "bellhop-system",
+        "rollout",
+        "restart",
+        "daemonset/bellhop-speaker",
+        "deployment/bellhop-controller",
+    ])?;
+    for workload in ["daemonset/bellhop-speaker", "deployment/bellhop-controller"] {
+        let timeout = format!("--timeout={}s", PODS.as_secs());
+        site.kubectl(&["-n", "bellhop-system", "rollout", "status", workload, &timeout])?;
+    }
+    expect_communities(site, address, &["64513:1", "64513:200"])?;
+
+    // Back by pointing back.
+    site.apply(&good)?;
+    expect_communities(site, address, &["64513:1", "64513:100"])?;
+    ensure!(
+        expect_active(site)? == active,
+        "another module is in force than the one that was pointed back to"
+    );
+    traffic.without_loss()?;
+
+    // The policy goes: the built-in answer counts again.
+    site.kubectl(&["delete", "decisionpolicy", POLICY])?;
+    expect_communities(site, address, &["64513:1"])
+}
+
+/// A policy's ConfigMap and DecisionPolicy, as its author packs them.
+fn pack(site: &Site, settings: &str) -> Result<String> {
+    let file = std::env::temp_dir().join(format!("bellhop-e2e-settings-{}.yaml", std::process::id()));
+    std::fs::write(&file, settings)?;
+    let module = site.plugins()?.join(format!("{POLICY}.wasm"));
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    site.bellhop(&[
+        "plugin",
+        "pack",
+        &text(&module),
+        "--name",
+        POLICY,
+        "--policy-name",
+        POLICY,
+        "--config",
+        &text(&file),
+    ])
+}
+
+/// Waits until the policy is in force; returns the digest of its module.
+fn expect_active(site: &Site) -> Result<String> {
+    expect_policy_condition(site, "Ready", "True")?;
+    let policy = site.json(&["get", "decisionpolicy", POLICY])?;
+    Ok(policy["status"]["active"]["sha256"].as_str().context("no version is active")?.to_owned())
+}
+
+fn expect_policy_condition(site: &Site, kind: &str, status: &str) -> Result<String> {
+    Ok(wait_for(&format!("the policy is {kind}={status}"), PODS, || {
+        let policy: Value =
+            site.json(&["get", "decisionpolicy", POLICY]).map_err(|error| format!("{error:#}"))?;
+        let generation = &policy["metadata"]["generation"];
+        let told = expect_condition(&policy, kind, status).map_err(|error| format!("{error:#}"))?;
+        let observed = crate::site::condition(&policy, kind).map(|found| &found["observedGeneration"]);
+        if observed == Some(generation) { Ok(told) } else { Err(format!("of another generation: {told}")) }
+    })?)
+}
+
+/// Waits until every node announces the address with exactly these communities.
+fn expect_communities(site: &Site, address: IpAddr, communities: &[&str]) -> Result<()> {
+    wait_for(&format!("{address} has the communities {communities:?} from every node"), SOON, || {
+        let paths = site.paths(address).map_err(|error| format!("{error:#}"))?;
+        let right = paths.iter().filter(|path| path.communities == communities).count();
+        if right == Node::ALL.len() && right == paths.len() { Ok(()) } else { Err(format!("{paths:?}")) }
+    })?;
+    Ok(())
+}
