@@ -186,3 +186,6 @@ fn set(table: &mut FilterTable, prefix: IpNet, ports: Option<BTreeSet<Port>>) ->
         (None, None) => table.aggregates.remove(&prefix),
     }
 }
+
+#[cfg(test)]
+mod tests;

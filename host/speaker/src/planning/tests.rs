@@ -10,6 +10,7 @@ use super::allocator::WRITE_RETRY;
 use super::*;
 use crate::claim_writer;
 use crate::claims::FakeClaims;
+use crate::filter::FilterReport;
 
 /// One Service with one endpoint on this node, an address pool, and a policy whose module cannot be loaded.
 const MANIFESTS: &str = r#"
@@ -218,4 +219,54 @@ async fn a_stop_that_withdraws_clears_the_restart_mark_and_unbinds() {
     rig.send(Event::Bound(BTreeSet::new())).await;
     rig.events.closed().await;
     assert!(!mark.stands());
+}
+
+/// A ready process with one address bound and filtered.
+async fn serving() -> Rig {
+    let rig = Rig::start();
+    rig.read(&[MANIFESTS]).await;
+    rig.send(Event::Writer(claim_writer::start(FakeClaims::default(), rig.events.clone()))).await;
+    let mut binder = rig.binder.clone();
+    let wanted = binder.wait_for(|wanted| wanted.as_ref().is_some_and(|w| !w.addresses.is_empty())).await;
+    let addresses = wanted.unwrap().clone().unwrap().addresses;
+    rig.send(Event::Bound(addresses)).await;
+    let mut filtered = rig.filtered.clone();
+    let table = filtered.wait_for(|table| table.as_ref().is_some_and(|table| !table.is_empty())).await;
+    assert!(table.unwrap().as_ref().unwrap().echo_reply, "the default where addresses are bound");
+    rig.send(Event::Filtered(FilterReport { addresses: 1, problems: vec![] })).await;
+    rig
+}
+
+#[tokio::test]
+async fn a_stop_that_withdraws_ends_filtering_once_nothing_is_bound_any_more() {
+    let rig = serving().await;
+    rig.send(Event::Stop { keep_routes: false }).await;
+    let (mut binder, mut filtered) = (rig.binder.clone(), rig.filtered.clone());
+    binder.wait_for(|wanted| wanted.as_ref().is_some_and(|w| w.addresses.is_empty())).await.unwrap();
+    assert!(!filtered.borrow().as_ref().unwrap().is_empty(), "still bound, so still filtered");
+    rig.send(Event::Bound(BTreeSet::new())).await;
+    filtered.wait_for(|table| table.as_ref().is_some_and(FilterTable::is_empty)).await.unwrap();
+    let begun = Instant::now();
+    rig.send(Event::Filtered(FilterReport::default())).await;
+    rig.events.closed().await;
+    assert!(begun.elapsed() < DEADLINE);
+}
+
+#[tokio::test]
+async fn a_stop_that_leaves_the_routes_leaves_the_filter_too() {
+    let rig = serving().await;
+    rig.send(Event::Stop { keep_routes: true }).await;
+    rig.events.closed().await;
+    assert!(!rig.filtered.borrow().as_ref().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_filter_is_a_problem_of_the_node_in_the_status() {
+    let rig = Rig::start();
+    rig.read(&[MANIFESTS]).await;
+    let node = ObjectRef::cluster("Node", "node-1");
+    let problem = Problem::new(node, "FilterUnavailable", "", "", "load the kernel's module nf_tables");
+    let report = FilterReport { addresses: 0, problems: vec![problem.clone()] };
+    rig.send(Event::Filtered(report)).await;
+    assert!(rig.status().await.problems.contains(&problem));
 }
