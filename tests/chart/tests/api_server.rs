@@ -52,6 +52,8 @@ fn stand_in(kind: &str) -> String {
 #[test]
 fn every_rendering_is_accepted_by_the_api_server() {
     let cluster = control_plane("chart-dry");
+    let label = "pod-security.kubernetes.io/warn=restricted";
+    cluster.kubectl(&["label", "namespace", NAMESPACE, label]).unwrap();
     for kind in ["PodMonitor", "ServiceMonitor", "PrometheusRule"] {
         cluster.apply(&stand_in(kind)).unwrap();
     }
@@ -69,8 +71,10 @@ fn every_rendering_is_accepted_by_the_api_server() {
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {said}", rendering.name());
-        // Warnings are about fields that are going away, or expressions that the type checker doubts.
-        assert_eq!(said, "", "{}", rendering.name());
+        // Warnings are about fields that are going away, expressions that the type checker doubts, and pods that the strictest
+        // level of Pod Security would forbid. That is the speaker's alone.
+        let doubts: Vec<_> = said.lines().filter(|line| !line.contains("container \"speaker\"")).collect();
+        assert_eq!(doubts, [""; 0], "{}", rendering.name());
     }
 }
 

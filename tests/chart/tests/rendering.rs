@@ -398,6 +398,25 @@ fn the_readme_lists_every_value() {
 }
 
 #[test]
+fn the_chart_is_of_the_programs_version_and_runs_what_make_image_makes() {
+    let about: Value = serde_saphyr::from_str(&read("charts/bellhop/Chart.yaml").unwrap()).unwrap();
+    assert_eq!(about["appVersion"], env!("CARGO_PKG_VERSION"));
+    let made = read("xtask/src/image.rs").unwrap();
+    let made = made
+        .lines()
+        .find_map(|line| line.strip_prefix("const NAME: &str = \"")?.strip_suffix("\";"))
+        .unwrap();
+    for object in objects(&Rendering::new()) {
+        for container in object.pod().and_then(|pod| pod["containers"].as_array()).into_iter().flatten() {
+            assert_eq!(container["image"], made, "{}", object.title());
+        }
+    }
+    let released = objects(&Rendering::new().set("image.tag="));
+    let speaker = find(&released, "DaemonSet", "bellhop-speaker").pod().unwrap();
+    assert_eq!(speaker["containers"][0]["image"], concat!("localhost/bellhop:", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
 fn the_ports_are_none_of_those_that_metallb_uses() {
     let rendered = objects(&Rendering::new());
     for (kind, name) in [("Deployment", "bellhop-controller"), ("DaemonSet", "bellhop-speaker")] {
