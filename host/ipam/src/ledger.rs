@@ -40,6 +40,8 @@ pub struct Ledger {
     /// Services with proposed changes that the World may not have taken over yet.
     unsettled: BTreeSet<ServiceKey>,
     previous: BTreeMap<ServiceKey, Previous>,
+    /// [`Ledger::one_per_family`] was asked for.
+    one_per_family: bool,
 }
 
 /// What a Service was given by a claim that is lost now, or names another UID.
@@ -142,6 +144,15 @@ impl Ledger {
     /// A ledger that knows nothing; its first plan reads the World whole.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, with another rule: of several addresses of one family that a Service holds without having asked for them
+    /// by name, it keeps one. Where several processes may allocate, one after the other without knowing all that the one
+    /// before still has under way, two of them may have claimed an address for the same Service. It keeps the one that its
+    /// status lists ([`Ledger::set_previous`]), else the lowest.
+    #[must_use]
+    pub fn one_per_family(self) -> Self {
+        Self { one_per_family: true, ..self }
     }
 
     /// How each Service stands that wants an address, as of the last plan.

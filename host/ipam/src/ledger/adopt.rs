@@ -18,6 +18,30 @@ impl Round<'_> {
         previous.is_some_and(|previous| previous.uid == service.uid && previous.addresses.contains(&address))
     }
 
+    /// Gives up all but one of the addresses of a family that the Service did not ask for by name.
+    pub(super) fn give_up_surplus(&mut self, service: &Service, wanted: &[Family], progress: &mut Progress) {
+        if !self.ledger.one_per_family {
+            return;
+        }
+        for family in wanted {
+            let of_family = |address: &IpAddr| Family::of(*address) == *family;
+            if service.requested_addresses.iter().any(of_family) {
+                continue;
+            }
+            let mut held: Vec<IpAddr> = self.held(&service.key).filter(of_family).collect();
+            held.sort_by_key(|address| {
+                let asked = service.requested_pool.as_ref().is_some_and(|pool| self.is_from(*address, pool));
+                (!asked, !self.was_given(service, *address), *address)
+            });
+            let Some((kept, surplus)) = held.split_first() else { continue };
+            for address in surplus {
+                self.give_up(&service.key, *address);
+                let reason = format!("the Service has {kept}, and two were claimed for it at a time");
+                progress.steps.push(Step::Released { address: *address, reason });
+            }
+        }
+    }
+
     /// Claims again what the Service was given before, where it may still have it: the address is free, or shared by
     /// agreement, its pool admits the Service, and the Service neither asks for another one of the family nor holds one.
     pub(super) fn adopt(&mut self, service: &Service, wanted: &[Family], progress: &mut Progress) {

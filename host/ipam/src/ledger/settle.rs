@@ -56,6 +56,7 @@ impl Round<'_> {
         self.keep(&service, &wanted, &mut progress);
         let before: BTreeSet<IpAddr> = self.held(key).collect();
 
+        self.give_up_surplus(&service, &wanted, &mut progress);
         self.adopt(&service, &wanted, &mut progress);
         let kept = self.journal.len();
         let requested = self.request(&service, &wanted, &mut progress);
@@ -117,7 +118,7 @@ impl Round<'_> {
     }
 
     /// Gives up an address.
-    fn give_up(&mut self, key: &ServiceKey, address: IpAddr) {
+    pub(super) fn give_up(&mut self, key: &ServiceKey, address: IpAddr) {
         self.edit(address, |holders| holders.retain(|holder| holder.service != *key));
     }
 

@@ -119,3 +119,29 @@ fn a_claim_that_is_deleted_while_its_service_stands_is_made_again_once_the_ledge
     bench.settle();
     assert_eq!(bench.held("shop"), [ip("203.0.113.1")]);
 }
+
+#[test]
+fn of_two_addresses_claimed_at_a_time_a_service_keeps_the_one_that_its_status_lists() {
+    for (listed, kept) in [(&["203.0.113.5"][..], "203.0.113.5"), (&[], "203.0.113.2")] {
+        let mut bench = bench(listed);
+        bench.ledger = std::mem::take(&mut bench.ledger).one_per_family();
+        for address in ["203.0.113.2", "203.0.113.5"] {
+            bench.claim(claim_of(address, "shop", "uid-shop"));
+        }
+        let plan = bench.propose(&mut BuiltIn);
+        bench.carry_out(&plan);
+        assert_eq!(bench.propose(&mut BuiltIn).changes, []);
+        assert_eq!(bench.held("shop"), [ip(kept)]);
+    }
+}
+
+#[test]
+fn addresses_that_a_service_asks_for_by_name_are_no_surplus() {
+    let mut bench = bench(&["203.0.113.1"]);
+    bench.ledger = std::mem::take(&mut bench.ledger).one_per_family();
+    let requested_addresses = ips(&["203.0.113.1", "203.0.113.2"]);
+    bench.set(Service { requested_addresses: requested_addresses.clone(), ..service("shop") });
+    let plan = bench.propose(&mut BuiltIn);
+    bench.carry_out(&plan);
+    assert_eq!(bench.held("shop"), requested_addresses);
+}
