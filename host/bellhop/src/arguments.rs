@@ -1,5 +1,6 @@
 //! What can be given on the command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -47,6 +48,9 @@ pub(crate) struct Standalone {
     /// Where `bellhop status` and the other tools ask.
     #[arg(long, default_value = bellhop_cli::DEFAULT_SOCKET, value_name = "PATH")]
     socket: PathBuf,
+    /// Answer /metrics, /livez and /readyz over HTTP here, for example 127.0.0.1:9474; nowhere by default.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
     /// The plugin compiler; by default `bellhop-compiler` beside this program.
     #[arg(long, value_name = "PATH")]
     compiler: Option<PathBuf>,
@@ -91,6 +95,7 @@ impl Standalone {
             node: self.node.into(),
             allocate: self.allocate,
             socket: self.socket,
+            listen: self.listen,
             compiler,
             namespace: self.namespace,
             keep_routes_on_stop: self.keep_routes_on_stop,

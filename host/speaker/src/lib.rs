@@ -20,5 +20,6 @@ pub mod claims;
 pub mod filter;
 pub mod generation;
 pub mod planning;
+pub mod readiness;
 pub mod socket;
 pub mod standalone;

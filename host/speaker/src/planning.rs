@@ -11,6 +11,7 @@
 mod allocator;
 mod answers;
 mod filtering;
+mod measure;
 mod outbox;
 mod peers;
 
@@ -38,6 +39,7 @@ use crate::filter::FilterReport;
 use crate::generation::RestartMark;
 use allocator::Allocator;
 use filtering::Filtering;
+pub use measure::Signals;
 use outbox::Outbox;
 
 /// How long a start waits for policies. A compile child has 20 s; a few of them in a row are still within the restart
@@ -68,6 +70,8 @@ pub enum Event {
     Loaded(Box<Loaded>),
     /// This process holds the lock of the state directory from now on, and writes claims by this.
     Writer(mpsc::Sender<Vec<ClaimChange>>),
+    /// The values that the planner owns are to be written into the metrics.
+    Measure(oneshot::Sender<()>),
     /// A tool asks.
     Ask(Question, oneshot::Sender<Answer>),
     /// Stop.
@@ -139,6 +143,7 @@ pub struct Planning {
     policies_changed: bool,
     stopping: Option<Stopping>,
     lifetime: Duration,
+    signals: Signals,
 }
 
 impl Planning {
@@ -176,7 +181,14 @@ impl Planning {
             policies_changed: false,
             stopping: None,
             lifetime: LIFETIME,
+            signals: Signals::unseen(),
         }
+    }
+
+    /// The same, showing itself by `signals`.
+    #[must_use]
+    pub fn with_signals(self, signals: Signals) -> Self {
+        Self { signals, ..self }
     }
 
     /// Runs until an [`Event::Stop`] has been carried out.
@@ -184,12 +196,14 @@ impl Planning {
         // Without anybody left to tell it anything it would turn for ever.
         let orphaned = |inbox: &mpsc::Receiver<Event>| inbox.is_closed() && inbox.is_empty();
         while !(self.stopped(Instant::now()) || orphaned(&inbox)) {
+            self.signals.wait();
             // What waits for the World or for the policies must not keep this thread awake: their compiler needs the CPU.
             let mut next = if self.announcer.has_work() && self.plans() {
                 inbox.try_recv().ok()
             } else {
                 self.next_event(&mut inbox).await
             };
+            self.signals.turn();
             for _ in 0..BURST {
                 let Some(event) = next else { break };
                 self.take(event);
@@ -198,7 +212,9 @@ impl Planning {
             if let Some(event) = next {
                 self.take(event);
             }
-            self.step(Instant::now()).await;
+            let start = Instant::now();
+            self.step(start).await;
+            self.signals.slice(start, self.announcer.has_work());
         }
         self.end(inbox).await;
     }
@@ -243,7 +259,15 @@ impl Planning {
 
     /// Takes over one event; plans nothing yet.
     fn take(&mut self, event: Event) {
+        if !matches!(event, Event::Measure(_) | Event::Ask(..)) {
+            self.signals.event();
+        }
         match event {
+            Event::Measure(done) => {
+                self.measure(Instant::now());
+                // Whoever asked may have given up.
+                let _ = done.send(());
+            }
             Event::Deltas(deltas) => {
                 for delta in deltas {
                     self.apply(delta);
@@ -313,7 +337,7 @@ impl Planning {
 
     fn take_written(&mut self, written: Vec<Written>) {
         let Some(allocator) = &mut self.allocator else { return };
-        for delta in allocator.take_written(written, &mut self.journal) {
+        for delta in allocator.take_written(written, &mut self.journal, &self.signals.metrics) {
             self.apply(delta);
         }
     }
@@ -375,6 +399,7 @@ impl Planning {
         tracing::info!(from = ?self.phase, to = ?next, "phase");
         self.phase = next;
         self.phase_since = now;
+        self.signals.phase(next);
         // A phase may be over as soon as it begins: no policy to load, nothing to bind.
         if next == Phase::LoadingPolicies {
             self.follow_policies(now);
@@ -404,6 +429,7 @@ impl Planning {
         let routes = self.outbox.pass(now, changes.routes, changes.more);
         if !routes.is_empty() {
             self.bgp.routes(routes).await;
+            self.signals.handed_over();
         }
     }
 
@@ -479,6 +505,7 @@ impl Planning {
 
     /// Ends sessions and, unless the next process is to find them, addresses.
     async fn end(self, mut inbox: mpsc::Receiver<Event>) {
+        self.signals.retire();
         if matches!(self.stopping, Some(Stopping::KeepRoutes)) {
             self.bgp.shutdown(ShutdownMode::Silent).await;
             return;

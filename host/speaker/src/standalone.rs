@@ -5,26 +5,30 @@
 //! <state>/lock ─► lock keeper ─────────────────┤                     ┌─► BGP task
 //! tools ─► socket ─────────────────────────────┼─► Event ─► planning ┼─► binder (lo), filter (nf_tables)
 //! loader (compiler child), claim writer ───────┘        (one thread) └─► loader, claim writer
-//! SIGTERM, SIGINT ─────────────────────────────┘
+//! SIGTERM, SIGINT, scrapes ────────────────────┘
 //! ```
 //!
 //! Everything reaches the planning thread by one bounded channel of depth `EVENTS`; nothing else owns decisions.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bellhop_core::{Delta, ObjectName};
 use bellhop_index::{Folder, ManifestSource};
+use bellhop_runtime::http::{self, Endpoints, Health};
 use bellhop_runtime::loader;
+use bellhop_runtime::metrics::{Form, Metrics};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::bgp::BgpHandle;
 use crate::claims::{ClaimFiles, WriterLock};
 use crate::generation::RestartMark;
-use crate::planning::{Allocation, Event, Planning};
-use crate::{binder, claim_writer, filter, planning, socket};
+use crate::planning::{Allocation, Event, Planning, Signals};
+use crate::{binder, claim_writer, filter, planning, readiness, socket};
 
 /// Events on their way to the planning thread. Each is a batch, so few are enough; a full channel slows the sources
 /// down and loses nothing.
@@ -36,6 +40,9 @@ const READINGS: usize = 1;
 /// How often a process that stands by looks whether the state directory's lock has become free. The kernel frees it
 /// with its holder, so this bounds how long nobody allocates.
 const LOCK_RETRY: Duration = Duration::from_secs(1);
+
+/// The BGP task's turns take microseconds, and milliseconds where ten thousand routes change.
+const BGP_TURN: Duration = Duration::from_secs(30);
 
 /// How a standalone process is started.
 #[derive(Clone, Debug)]
@@ -50,6 +57,8 @@ pub struct Options {
     pub allocate: bool,
     /// Where tools ask.
     pub socket: PathBuf,
+    /// Where metrics and probes are answered, if anywhere.
+    pub listen: Option<SocketAddr>,
     /// The compiler of plugins.
     pub compiler: PathBuf,
     /// The namespace whose ConfigMaps may carry plugins.
@@ -89,7 +98,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::spawn(socket::serve(listener, events.clone()));
     tokio::spawn(stop_on_signal(events.clone(), options.keep_routes_on_stop));
 
-    let bgp = BgpHandle::start();
+    let (metrics, health) = (Arc::new(Metrics::new(Form::Standalone)), Health::new(Instant::now()));
+    let bgp = BgpHandle::start_watched(health.task("bgp", BGP_TURN));
+    let announced = health.condition("announced", "nothing has been announced yet");
+    tokio::spawn(readiness::follow(bgp.subscribe(), announced));
+    let signals = Signals::new(metrics.clone()).with_health(&health);
+    if let Some(address) = options.listen {
+        let listener = http::listen(address).await?;
+        tracing::info!(address = %listener.local_addr()?, "answers /metrics, /livez and /readyz");
+        let events = events.clone();
+        let endpoints = Endpoints::new(metrics, health).measured_by(move || measure(events.clone()));
+        tokio::spawn(http::serve(listener, endpoints));
+    }
     let planning = Planning::new(
         planning::Options {
             node: options.node.clone(),
@@ -101,7 +121,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         binder::start(events.clone()).context("cannot open a netlink socket")?,
         filter::start(options.node.clone(), events.clone()),
         loader::start(options.compiler.clone(), events),
-    );
+    )
+    .with_signals(signals);
     let runtime = tokio::runtime::Handle::current();
     let thread = std::thread::Builder::new()
         .name("planning".into())
@@ -114,6 +135,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     match std::fs::remove_file(&options.socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+/// Has the planner write what it owns into the metrics.
+async fn measure(events: mpsc::Sender<Event>) {
+    let (done, measured) = oneshot::channel();
+    if events.send(Event::Measure(done)).await.is_ok() {
+        // Without an answer the values before are shown.
+        let _ = measured.await;
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod bad;
 mod life;
+mod observe;
 mod support;
 mod swap;
 mod validate;

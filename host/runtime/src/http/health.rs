@@ -159,8 +159,8 @@ impl Heartbeat {
         self.pulse.since.store(WAITS, Ordering::Relaxed);
     }
 
-    /// The task ends as it was asked to.
-    pub fn retire(self) {
+    /// The task ends as it was asked to; to be called last.
+    pub fn retire(&self) {
         self.pulse.since.store(RETIRED, Ordering::Relaxed);
     }
 }

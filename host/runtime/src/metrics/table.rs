@@ -169,6 +169,10 @@ table! {
             "Services that this node announces no address of, by the reason of their condition Announced; many are as they should be, such as NoLocalEndpoints";
         bound_addresses: Value = "bellhop_bound_addresses",
             "Announced addresses that are bound on lo";
+        filtered_addresses: Value = "bellhop_filtered_addresses",
+            "Announced addresses and aggregates that the kernel's packet filter protects";
+        filter_problems: Value = "bellhop_filter_problems",
+            "What is wrong with the packet filter or with what it relies on; the problems of the Node say it in words";
         planning_slice: Timing = "bellhop_planning_slice_duration_seconds",
             "One slice of planning, in which no event is taken in";
         handover: Timing = "bellhop_routes_handover_duration_seconds",

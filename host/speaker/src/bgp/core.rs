@@ -119,7 +119,7 @@ impl Core {
             self.reap();
             self.publish();
         }
-        self.heartbeat.take().map(Heartbeat::retire);
+        self.show_turn(Heartbeat::retire);
         self.listeners = Listeners::default();
         // Reports are no longer read: a task that wants to send one must not wait for ever.
         drop(reports);
@@ -457,7 +457,7 @@ impl Core {
         let peers = self.with_shared(|_, shared| {
             shared.peers.iter().map(|(name, session)| (name.clone(), show(session))).collect()
         });
-        let next = BgpSnapshot { peers, listen_errors: errors };
+        let next = BgpSnapshot { peers, ready: self.ready, listen_errors: errors };
         self.publisher.send_if_modified(|current| {
             let changed = **current != next;
             if changed {

@@ -14,6 +14,8 @@ use serde::Serialize;
 pub struct BgpSnapshot {
     /// The peers, by name.
     pub peers: BTreeMap<ObjectName, PeerSnapshot>,
+    /// What is wanted is complete ([`super::BgpHandle::ready`]).
+    pub ready: bool,
     /// Addresses that cannot be listened on, with the reason; tried again every few seconds.
     pub listen_errors: Vec<String>,
 }

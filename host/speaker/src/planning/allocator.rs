@@ -2,16 +2,17 @@
 //!
 //! In a cluster the controller does this, and a speaker has no allocator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellhop_core::decision::FamilyUsage;
 use bellhop_core::report::AllocationRole;
-use bellhop_core::{Decisions, Delta, ObjectName, ObjectRef, Problem, Touched, World};
-use bellhop_ipam::{ClaimChange, Ledger, Mode};
+use bellhop_core::{Decisions, Delta, ObjectName, ObjectRef, Problem, ServiceKey, Touched, World};
+use bellhop_ipam::{ClaimChange, Ledger, LedgerPlan, Mode};
 use bellhop_runtime::journal::{Finder, Journal};
+use bellhop_runtime::metrics::{ClaimWrite, Metrics, Verb, WriteResult};
 use tokio::sync::mpsc;
 
 use crate::claim_writer::Written;
@@ -37,6 +38,8 @@ pub(super) struct Allocator {
     pools: BTreeMap<ObjectName, Vec<FamilyUsage>>,
     pool_problems: Vec<Problem>,
     write_problems: BTreeMap<IpAddr, Problem>,
+    /// Since when Services lack an address that they ask for, or have just been seen.
+    asked: BTreeMap<ServiceKey, Instant>,
 }
 
 impl Allocator {
@@ -51,6 +54,7 @@ impl Allocator {
             pools: BTreeMap::new(),
             pool_problems: Vec::new(),
             write_problems: BTreeMap::new(),
+            asked: BTreeMap::new(),
         }
     }
 
@@ -77,6 +81,16 @@ impl Allocator {
         self.pools.get(pool).into_iter().flatten()
     }
 
+    /// Usage of every pool in force.
+    pub(super) fn all_usage(&self) -> impl Iterator<Item = (&ObjectName, &FamilyUsage)> {
+        self.pools.iter().flat_map(|(pool, usage)| usage.iter().map(move |usage| (pool, usage)))
+    }
+
+    /// This process holds the lock of the state directory.
+    pub(super) fn writes(&self) -> bool {
+        self.writer.is_some()
+    }
+
     /// What is wrong with pools, with what Services ask for, and with writing claims.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let outcomes = self.ledger.outcomes();
@@ -93,6 +107,10 @@ impl Allocator {
 
     /// Notes what deltas touched.
     pub(super) fn note(&mut self, touched: Touched) {
+        let now = Instant::now();
+        for service in &touched.services {
+            self.asked.entry(service.clone()).or_insert(now);
+        }
         self.unplanned.merge(touched);
     }
 
@@ -103,13 +121,20 @@ impl Allocator {
     }
 
     /// Takes what the claim writer did; returns what the World is to learn of it.
-    pub(super) fn take_written(&mut self, written: Vec<Written>, journal: &mut Journal) -> Vec<Delta> {
+    pub(super) fn take_written(
+        &mut self,
+        written: Vec<Written>,
+        journal: &mut Journal,
+        metrics: &Metrics,
+    ) -> Vec<Delta> {
         self.writing = false;
         let mut deltas = Vec::new();
         for Written { change, result } in written {
             let address = change.address();
+            metrics.claim_writes.inc(&ClaimWrite { verb: verb(&change), result: outcome(&result) });
             match result {
                 Ok(()) => {
+                    self.time(&change, metrics);
                     self.write_problems.remove(&address);
                     deltas.push(taken_over(change));
                 }
@@ -157,9 +182,32 @@ impl Allocator {
         for service in &plan.gone {
             journal.forget(Finder::Allocation, ObjectRef::namespaced("Service", service));
         }
+        self.forget_served(&plan);
         self.pool_problems = plan.problems;
         self.pools = plan.pools;
         if self.writer.is_some() { plan.changes } else { Vec::new() }
+    }
+
+    /// Of the Services that were planned, only those without an address, or with one on its way, have something to wait for.
+    fn forget_served(&mut self, plan: &LedgerPlan) {
+        let under_way: BTreeSet<&ServiceKey> = plan.changes.iter().flat_map(holders).collect();
+        for (service, allocation) in &plan.outcomes {
+            if allocation.waiting.is_none() && !under_way.contains(service) {
+                self.asked.remove(service);
+            }
+        }
+        for service in &plan.gone {
+            self.asked.remove(service);
+        }
+    }
+
+    /// How long the Services of a claim that was written have waited for it.
+    fn time(&mut self, change: &ClaimChange, metrics: &Metrics) {
+        for service in holders(change) {
+            if let Some(since) = self.asked.remove(service) {
+                metrics.allocation_duration.observe(since.elapsed());
+            }
+        }
     }
 
     /// Hands proposals to the claim writer; what came of them returns as an event.
@@ -167,6 +215,33 @@ impl Allocator {
         if let Some(writer) = self.writer.as_ref().filter(|_| !changes.is_empty()) {
             self.writing = writer.send(changes).await.is_ok();
         }
+    }
+}
+
+/// The Services that a claim names from now on.
+fn holders(change: &ClaimChange) -> impl Iterator<Item = &ServiceKey> {
+    let claim = match change {
+        ClaimChange::Create(claim) | ClaimChange::Update(claim) => Some(claim),
+        ClaimChange::Release(_) => None,
+    };
+    claim.into_iter().flat_map(|claim| claim.holders.iter().map(|holder| &holder.service))
+}
+
+fn verb(change: &ClaimChange) -> Verb {
+    match change {
+        ClaimChange::Create(_) => Verb::Create,
+        ClaimChange::Update(_) => Verb::Update,
+        ClaimChange::Release(_) => Verb::Delete,
+    }
+}
+
+fn outcome(result: &Result<(), StoreError>) -> WriteResult {
+    match result {
+        Ok(()) => WriteResult::Ok,
+        Err(StoreError::Exists { .. }) => WriteResult::Conflict,
+        Err(StoreError::Missing { .. }) => WriteResult::Missing,
+        Err(StoreError::Encode { .. }) => WriteResult::Invalid,
+        Err(StoreError::Io { .. }) => WriteResult::Unavailable,
     }
 }
 

@@ -320,7 +320,7 @@ impl fmt::Display for Failing {
 }
 
 /// Condition `bellhop.dev/Announced` of this node.
-fn announced(plan: Option<&ServicePlan>) -> Condition {
+pub(super) fn announced(plan: Option<&ServicePlan>) -> Condition {
     let not = |reason: &str, message: String| Condition { status: false, reason: reason.into(), message };
     let Some(plan) = plan.filter(|plan| !plan.addresses.is_empty()) else {
         return not("NoAddress", "the Service holds no address".into());

@@ -74,6 +74,11 @@ impl Filtering {
         &self.report.problems
     }
 
+    /// Addresses that the kernel filters.
+    pub(super) fn filtered(&self) -> usize {
+        self.report.addresses
+    }
+
     /// True while the kernel filters.
     pub(super) fn stands(&self) -> bool {
         self.report.addresses > 0

@@ -155,6 +155,19 @@ impl Process {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// `path` of what it answers by HTTP on `address`, asked in its network namespace: status and body.
+    pub(crate) fn http(&self, address: &str, path: &str) -> (u16, String) {
+        let output = Command::new("nsenter")
+            .args(["--net", "--target", &self.child.id().to_string(), "--"])
+            .args(["curl", "--silent", "--max-time", "10", "--write-out", "\n%{http_code}"])
+            .arg(format!("http://{address}{path}"))
+            .output()
+            .expect("nsenter (util-linux) and curl start");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let (body, status) = text.rsplit_once('\n').expect("a status");
+        (status.parse().expect("a number; 0 without an answer"), body.to_owned())
+    }
+
     /// Resident memory now and at its highest, in bytes (`VmRSS` and `VmHWM` of proc(5)).
     pub(crate) fn memory(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("proc");
