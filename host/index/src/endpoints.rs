@@ -35,7 +35,7 @@ impl Endpoints {
         name: &ObjectRef,
         held: Option<Endpoint>,
         wanted: Option<Endpoint>,
-    ) -> Result<Vec<ObjectRef>, Problem> {
+    ) -> Result<Vec<ObjectRef>, Box<Problem>> {
         self.waiting.remove(name);
         if let Some(endpoint) = wanted {
             if let Some(owner) = self.held.get(&endpoint).filter(|owner| *owner != name) {
@@ -43,7 +43,8 @@ impl Endpoints {
                 let shown = SocketAddr::from(endpoint).to_string();
                 let reason = Reason::DuplicatePeer.as_str();
                 self.waiting.insert(name.clone(), endpoint);
-                return Err(Problem::new(name.clone(), reason, "spec.peerAddress", shown, message));
+                let problem = Problem::new(name.clone(), reason, "spec.peerAddress", shown, message);
+                return Err(Box::new(problem));
             }
             self.held.insert(endpoint, name.clone());
         }

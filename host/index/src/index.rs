@@ -500,7 +500,7 @@ impl Index {
                 wanted
             }
             Err(problem) => {
-                problems.push(problem);
+                problems.push(*problem);
                 old
             }
         }

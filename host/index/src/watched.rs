@@ -240,7 +240,7 @@ impl Watched {
                 Ok(again) => self.again.extend(again),
                 Err(problem) => {
                     self.waiting.insert(object.clone(), (wanted, problems.clone()));
-                    problems.push(problem);
+                    problems.push(*problem);
                     wanted = old.clone();
                 }
             }

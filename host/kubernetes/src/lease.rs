@@ -1,10 +1,22 @@
 //! Leases (coordination.k8s.io/v1): who leads the controllers, and which speakers live.
+//!
+//! [`Candidate`] is the election without a clock or a network; `driver` asks the API server for it, in one task for each
+//! Lease, which owns it and is ended by dropping its handle. Safe however clocks of nodes differ, as client-go's: a
+//! candidate takes a Lease only after it saw nothing of it change for its whole duration by its own clock, and a leader
+//! stops before anybody else can have seen that.
+
+mod candidate;
+mod driver;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::Client;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+pub use self::candidate::{Candidate, Record, Step, Terms};
+use self::driver::{Driver, Owner};
 
 /// What the names of the speakers' Leases begin with; the node's name follows.
 pub const SPEAKER_LEASE_PREFIX: &str = "bellhop-speaker-";
@@ -43,17 +55,25 @@ impl Leadership {
     }
 }
 
-/// Takes part in an election.
+/// Takes part in an election; dropping it ends that without giving the Lease back.
 #[derive(Debug)]
 pub struct Election {
     leadership: watch::Receiver<Leadership>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinSet<()>,
 }
 
 impl Election {
     /// Starts to stand for election for the Lease `name`; `identity` is unique among those who stand, as the name of the
-    /// pod with its UID.
-    pub fn start(_client: Client, _namespace: &str, _name: &str, _identity: &str) -> Self {
-        unimplemented!()
+    /// pod.
+    pub fn start(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
+        let (leadership, receiver) = watch::channel(Leadership::Follower { leader: None });
+        let (stop, stopped) = oneshot::channel();
+        let candidate = Candidate::new(identity, Terms::ELECTION);
+        let driver = Driver::new(client, namespace, name, Owner::Nobody);
+        let mut task = JoinSet::new();
+        task.spawn(driver.elect(candidate, leadership, stopped));
+        Self { leadership: receiver, stop: Some(stop), task }
     }
 
     /// Whether this process leads; a change of `until` alone is a change too.
@@ -67,8 +87,8 @@ impl Election {
     }
 
     /// Stops leading and gives the Lease back, so that another one leads at once. Call it when nothing is written any more.
-    pub async fn release(self) {
-        unimplemented!()
+    pub async fn release(mut self) {
+        stop(self.stop.take(), &mut self.task).await;
     }
 }
 
@@ -76,13 +96,21 @@ impl Election {
 #[derive(Debug)]
 pub struct SpeakerLease {
     renewed: watch::Receiver<Option<Instant>>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinSet<()>,
 }
 
 impl SpeakerLease {
     /// Starts to renew; the Lease is owned by the Node, so that it goes with it. The Node's UID is read from the API
-    /// server.
-    pub fn start(_client: Client, _namespace: &str, _node: &str, _pod: &str) -> Self {
-        unimplemented!()
+    /// server. `pod` names the holder.
+    pub fn start(client: Client, namespace: &str, node: &str, pod: &str) -> Self {
+        let (renewed, receiver) = watch::channel(None);
+        let (stop, stopped) = oneshot::channel();
+        let name = format!("{SPEAKER_LEASE_PREFIX}{node}");
+        let driver = Driver::new(client, namespace, &name, Owner::Node(node.into()));
+        let mut task = JoinSet::new();
+        task.spawn(driver.renew(pod.into(), renewed, stopped));
+        Self { renewed: receiver, stop: Some(stop), task }
     }
 
     /// When the Lease was renewed last.
@@ -91,7 +119,17 @@ impl SpeakerLease {
     }
 
     /// Says that this speaker lives no more (`spec.holderIdentity` is emptied), at a clean stop.
-    pub async fn release(self) {
-        unimplemented!()
+    pub async fn release(mut self) {
+        stop(self.stop.take(), &mut self.task).await;
     }
+}
+
+/// Longest wait for a Lease to be given back: a stop must not hang on an API server that is away.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
+
+async fn stop(stop: Option<oneshot::Sender<()>>, task: &mut JoinSet<()>) {
+    if stop.is_some_and(|stop| stop.send(()).is_ok()) {
+        let _ = tokio::time::timeout(RELEASE_TIMEOUT, task.join_next()).await;
+    }
+    task.shutdown().await;
 }

@@ -29,5 +29,7 @@ pub use events::{Event, EventKind, Recorder};
 pub use kube::Client;
 pub use lease::{Election, Leadership, SpeakerLease};
 pub use resource::Resource;
-pub use source::{Batch, CacheOptions, Observed, Role, Source, SourceOptions, Status, Version, start};
-pub use write::{Condition, Stored, Verb, WriteError, Writer};
+pub use source::{
+    Batch, CacheOptions, Counters, Observed, Role, Source, SourceOptions, Status, Version, start,
+};
+pub use write::{Condition, Stored, Verb, WriteCounts, WriteError, Writer};

@@ -128,7 +128,7 @@ impl Watched {
         let key = key_of(&self.config_map(&copy));
         let body = self.kinds.get(&Kind::ConfigMap).and_then(|kept| kept.entries.get(&key));
         let (projection, problems) = match body.and_then(|entry| entry.in_force.clone()) {
-            Some(Projection::Module(module)) => self.from_copy(object, &module),
+            Some(Projection::Module(module)) => self.read_copy(object, &module),
             _ => (None, Vec::new()),
         };
         let mut problems = problems;
@@ -143,7 +143,7 @@ impl Watched {
     }
 
     /// The policy that a copy holds.
-    fn from_copy(&self, object: &ObjectRef, copy: &Arc<ModuleSource>) -> (Option<Projection>, Vec<Problem>) {
+    fn read_copy(&self, object: &ObjectRef, copy: &Arc<ModuleSource>) -> (Option<Projection>, Vec<Problem>) {
         let field = format!("status.active.configMap[{}].data[{SPEC_KEY}]", copy.name);
         let broken = |reason: Reason, message: String| {
             (None, vec![Problem::new(object.clone(), reason.as_str(), field.clone(), "", message)])

@@ -144,6 +144,7 @@ mod tests {
         assert!(bodies.is_settled(&names(&["a"])));
         bodies.seen("a", "5");
         assert_eq!(bodies.due(&names(&["a"])), [read("a", "5")]);
+        assert!(bodies.answered(&"a".into(), &"5".into()));
         bodies.relist();
         bodies.listed();
         assert_eq!(bodies.due(&names(&["a"])), [Due::Gone("a".into())]);
