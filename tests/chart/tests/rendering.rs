@@ -417,6 +417,33 @@ fn the_chart_is_of_the_programs_version_and_runs_what_make_image_makes() {
 }
 
 #[test]
+fn kubectl_bellhop_finds_the_speakers_by_what_the_chart_calls_them() {
+    let tool = read("host/cli/src/cluster/speakers.rs").unwrap();
+    let constant = |name: &str| {
+        let start = format!("const {name}: &str = \"");
+        let value = tool.lines().find_map(|line| line.strip_prefix(&start)?.strip_suffix("\";"));
+        value.unwrap_or_else(|| panic!("the tool has no {name}")).to_owned()
+    };
+    for rendering in combinations().unwrap() {
+        let rendered = objects(&rendering);
+        let speaker = rendered.iter().find(|object| object.kind() == "DaemonSet").unwrap();
+        let labels = &speaker.0["spec"]["template"]["metadata"]["labels"];
+        for wanted in constant("SPEAKERS").split(',') {
+            let (key, value) = wanted.split_once('=').unwrap();
+            assert_eq!(labels[key], value, "{}", rendering.name());
+        }
+        let container = &speaker.pod().unwrap()["containers"][0];
+        assert_eq!(container["name"], constant("CONTAINER").as_str());
+    }
+    let program = constant("PROGRAM");
+    assert!(
+        read("xtask/src/image.rs")
+            .unwrap()
+            .contains(&format!("\"{}/{{}}\"", program[1..].rsplit_once('/').unwrap().0))
+    );
+}
+
+#[test]
 fn the_ports_are_none_of_those_that_metallb_uses() {
     let rendered = objects(&Rendering::new());
     for (kind, name) in [("Deployment", "bellhop-controller"), ("DaemonSet", "bellhop-speaker")] {
