@@ -41,8 +41,8 @@ check: setup-host ## Run the checks and tests that need no root, no lab and no W
 	@$(XTASK) check
 
 .PHONY: bench
-bench: setup ## Measure, in the release profile (root)
-	@$(XTASK) bench
+bench: setup ## Measure, in the release profile (root); BENCHES="bulk cluster-short" measures those alone
+	@$(XTASK) bench $(BENCHES)
 
 .PHONY: image
 image: setup-host ## Build the OCI image into target/image/bellhop.tar; RELEASE=1 optimises, IMAGE=NAME:TAG names it

@@ -103,6 +103,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bellhop-runtime",
             "bellhop-sandbox",
             "bellhop-speaker",
+            "bellhop-test-cluster",
             "node-maintenance",
             "peer-attributes",
         ],
@@ -113,6 +114,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
     // The sandbox is tested against the guests' own native answers.
     ("bellhop-sandbox", &["bellhop-policy", "address-by-label", "node-maintenance", "peer-attributes"]),
+    // Its other half is a real API server.
+    ("bellhop-kubernetes", &["bellhop-test-cluster"]),
 ];
 
 /// Crates that decide and never do.

@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
-use crate::artefacts::{self, ALL_BUT_THE_COMPILER, Artefacts, build_plugins, build_programs};
+use crate::artefacts::{self, ALL_BUT_THE_COMPILER, Artefacts, build_cluster, build_plugins, build_programs};
 use crate::metadata::{Metadata, cargo};
 use crate::rules::{place, read, sources, words};
 use crate::step::{self, Session};
@@ -22,7 +22,7 @@ usage: cargo run -p xtask -- COMMAND
   cluster [cp]     bring up the test cluster, or its control plane alone, and build what it lacks (needs root)
   cluster-down     remove it
   e2e [CASE...]    build what is missing and run the end-to-end cases (needs root); --list, --short, --keep-going
-  bench            build in the release profile and run the benches
+  bench [NAME...]  build in the release profile and run the benches, or those named (needs root)
   image            build the OCI image into target/image; --release, --name NAME:TAG, --out FILE, --programs FOLDER
                    (take the programs from there instead of building them)
   plugins          build the shipped plugins as WebAssembly modules
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         ["cluster", "cp"] => cluster("up.sh", &["cp"]),
         ["cluster-down"] => cluster("down.sh", &[]),
         ["e2e", options @ ..] => e2e::run(options),
-        ["bench"] => bench(),
+        ["bench", names @ ..] => bench(names),
         ["image", options @ ..] => image::run(options),
         ["plugins"] => {
             let mut session = Session::new()?;
@@ -127,13 +127,14 @@ fn cluster(script: &str, args: &[&str]) -> Result<ExitCode> {
 }
 
 /// Builds in the release profile and runs the benches, which print a table and write JSON.
-fn bench() -> Result<ExitCode> {
+fn bench(names: &[&str]) -> Result<ExitCode> {
     let mut session = Session::new()?;
     let artefacts = Artefacts::of(&session, true);
+    build_cluster(&mut session)?;
     build_programs(&mut session, true)?;
     build_plugins(&mut session, &artefacts)?;
     let mut command = Command::new(artefacts.program("benches"));
-    command.envs(artefacts.environment());
+    command.args(names).envs(artefacts.environment());
     let status = command.status()?;
     Ok(exit(status.success()))
 }

@@ -9,12 +9,14 @@
 //! bulk       [speaker process: Planning + BGP task] ─► FRR, in two namespaces of their own ([`wire`])
 //! change     [bellhop standalone, 1,000 Services]   ─► FRR: a new plugin version to the last changed route
 //! footprint  [bellhop standalone]: resident memory; sizes of the programs
+//! cluster    [bellhop controller, bellhop speaker] ─► kube-apiserver, FRR: allocation, restarts, memory, idleness
 //! ```
 
 #![forbid(unsafe_code)]
 
 pub mod bulk;
 pub mod change;
+pub mod cluster;
 pub mod decision;
 pub mod footprint;
 pub mod process;

@@ -1,4 +1,5 @@
-//! Measures and tells: `benches` runs every bench, `benches NAME...` the named ones.
+//! Measures and tells: `benches` runs every bench, `benches NAME...` the named ones; `cluster-short` is `cluster` with a
+//! tenth of the Services, and runs when it is named.
 //!
 //! Prints a table and writes the same as JSON to `bench-results/benches.json` (or `BELLHOP_BENCH_RESULTS`). Exit code 1
 //! where a bench could not run; a figure beyond its limit is marked MISSED and is no failure.
@@ -11,10 +12,12 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use bellhop_benches::change::Programs;
 use bellhop_benches::row::{Row, Table, write_json};
-use bellhop_benches::{bulk, change, decision, footprint, speaker};
+use bellhop_benches::{bulk, change, cluster, decision, footprint, speaker};
 
 /// The benches, in the order in which they run.
-const BENCHES: [&str; 4] = ["decision", "bulk", "change", "footprint"];
+const BENCHES: [&str; 6] = ["decision", "bulk", "change", "footprint", "cluster", CLUSTER_SHORT];
+/// A shorter form of another one, which runs only when it is named.
+const CLUSTER_SHORT: &str = "cluster-short";
 
 /// Where the JSON goes.
 const RESULTS: &str = "bench-results/benches.json";
@@ -43,8 +46,11 @@ fn measure(names: &[String]) -> Result<bool> {
     let this = std::env::current_exe()?;
     let mut rows = Vec::new();
     let mut all_ran = true;
-    for name in BENCHES.into_iter().filter(|bench| names.is_empty() || names.iter().any(|name| name == bench))
-    {
+    let wanted = |bench: &&str| match names {
+        [] => *bench != CLUSTER_SHORT,
+        names => names.iter().any(|name| name == bench),
+    };
+    for name in BENCHES.into_iter().filter(wanted) {
         eprintln!("{name} ...");
         match bench(name, &this) {
             Ok(more) => rows.extend(more),
@@ -66,6 +72,8 @@ fn bench(name: &str, this: &Path) -> Result<Vec<Row>> {
         "bulk" => bulk::run(this),
         "decision" => decision::run(&Programs::beside(this)?.compiler),
         "change" => change::run(&Programs::beside(this)?),
+        "cluster" => cluster::run(&Programs::beside(this)?, cluster::Scale::WHOLE),
+        CLUSTER_SHORT => cluster::run(&Programs::beside(this)?, cluster::Scale::SHORT),
         _ => footprint::run(&Programs::beside(this)?),
     }
 }

@@ -16,6 +16,12 @@ pub enum Unit {
     /// Milliseconds.
     #[serde(rename = "ms")]
     Milliseconds,
+    /// Seconds.
+    #[serde(rename = "s")]
+    Seconds,
+    /// Hundredths of one processor core.
+    #[serde(rename = "% of a core")]
+    CorePercent,
     /// Megabytes of 1,000,000 bytes.
     #[serde(rename = "MB")]
     Megabytes,
@@ -32,6 +38,8 @@ impl Unit {
         match self {
             Self::Microseconds => " us",
             Self::Milliseconds => " ms",
+            Self::Seconds => " s",
+            Self::CorePercent => " % of a core",
             Self::Megabytes => " MB",
             Self::Count => "",
             Self::Ratio => " x",
@@ -85,6 +93,11 @@ impl Row {
         }
     }
 
+    /// A row of one sample.
+    pub fn one(bench: &'static str, what: impl Into<String>, unit: Unit, figure: f64) -> Self {
+        Self::of(bench, what, unit, vec![figure])
+    }
+
     /// The same with the most that is asked for.
     #[must_use]
     pub fn at_most(self, limit: f64) -> Self {
@@ -111,7 +124,7 @@ impl Row {
     fn digits(&self) -> usize {
         match self.unit {
             Unit::Count => 0,
-            Unit::Ratio => 2,
+            Unit::Ratio | Unit::CorePercent => 2,
             _ if self.median < 1.0 => 3,
             _ if self.median < 100.0 => 1,
             _ => 0,
@@ -131,6 +144,16 @@ pub fn microseconds(times: &[Duration]) -> Vec<f64> {
 /// Times as samples of milliseconds.
 pub fn milliseconds(times: &[Duration]) -> Vec<f64> {
     times.iter().map(|time| time.as_secs_f64() * 1e3).collect()
+}
+
+/// The sample that 99 of 100 are not above (the nearest rank).
+///
+/// # Panics
+/// Without any sample.
+pub fn percentile_99(samples: &[f64]) -> f64 {
+    let mut samples = samples.to_vec();
+    samples.sort_by(f64::total_cmp);
+    samples[(samples.len() * 99).div_ceil(100) - 1]
 }
 
 /// Bytes as megabytes.
@@ -200,6 +223,13 @@ mod tests {
         let table = Table(&[row.clone(), row.at_most(19.9)]).to_string();
         assert!(table.contains("20.0 us (10.0-30.0, 3 samples)  <= 20 us    ok"), "{table}");
         assert!(table.contains("<= 19.9 us  MISSED"), "{table}");
+    }
+
+    #[test]
+    fn the_99th_percentile_leaves_one_in_a_hundred_above() {
+        let samples: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!(percentile_99(&samples), 198.0);
+        assert_eq!((percentile_99(&samples[..50]), percentile_99(&[7.0])), (200.0, 7.0));
     }
 
     #[test]

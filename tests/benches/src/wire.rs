@@ -126,12 +126,7 @@ impl Wire {
     /// # Errors
     /// When bgpd does not answer.
     pub fn prefixes(&self) -> Result<Prefixes> {
-        let summary: Summary = self.frr.bgpd_json("show bgp summary json")?;
-        Ok(Prefixes {
-            v4: summary.ipv4_unicast.prefixes(),
-            v6: summary.ipv6_unicast.prefixes(),
-            v4_version: summary.ipv4_unicast.table_version,
-        })
+        prefixes(&self.frr)
     }
 
     /// Messages that the router counted on its session with the node.
@@ -153,17 +148,43 @@ impl Wire {
         deadline: Duration,
         wanted: impl Fn(&Prefixes) -> bool,
     ) -> Result<Duration> {
-        loop {
-            let prefixes = self.prefixes()?;
-            let after = begin.elapsed();
-            if wanted(&prefixes) {
-                return Ok(after);
-            }
-            if after > deadline {
-                bail!("the router has {prefixes:?} after {after:.1?}, which is not what was waited for");
-            }
-            std::thread::sleep(LOOK);
+        visible(&self.frr, begin, deadline, wanted)
+    }
+}
+
+/// How many prefixes a router has from the node, by its own count.
+///
+/// # Errors
+/// When bgpd does not answer.
+pub fn prefixes(frr: &Frr) -> Result<Prefixes> {
+    let summary: Summary = frr.bgpd_json("show bgp summary json")?;
+    Ok(Prefixes {
+        v4: summary.ipv4_unicast.prefixes(),
+        v6: summary.ipv6_unicast.prefixes(),
+        v4_version: summary.ipv4_unicast.table_version,
+    })
+}
+
+/// As [`Wire::visible`], of any router.
+///
+/// # Errors
+/// When the counts are not as wanted within `deadline`.
+pub fn visible(
+    frr: &Frr,
+    begin: Instant,
+    deadline: Duration,
+    wanted: impl Fn(&Prefixes) -> bool,
+) -> Result<Duration> {
+    loop {
+        let prefixes = prefixes(frr)?;
+        let after = begin.elapsed();
+        if wanted(&prefixes) {
+            return Ok(after);
         }
+        if after > deadline {
+            bail!("the router has {prefixes:?} after {after:.1?}, which is not what was waited for");
+        }
+        std::thread::sleep(LOOK);
     }
 }
 
