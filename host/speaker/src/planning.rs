@@ -514,7 +514,8 @@ impl Planning {
         if let Err(error) = self.mark.clear() {
             tracing::error!(%error, "cannot remove the restart mark");
         }
-        let binds = self.binder.borrow().as_ref().is_some_and(|wanted| !wanted.addresses.is_empty());
+        // Before it was known what to bind, an earlier process may have left something.
+        let binds = self.binder.borrow().as_ref().is_none_or(|wanted| !wanted.addresses.is_empty());
         self.bind(BTreeSet::new());
         if binds || !self.bound.is_empty() {
             let unbound = |event| matches!(event, Event::Bound(bound) if bound.is_empty());
@@ -525,7 +526,7 @@ impl Planning {
         // Last, as an address that is still bound would be the host's own without it.
         self.filtering.end();
         let unfiltered = |event| matches!(event, Event::Filtered(report) if report.addresses == 0);
-        if self.filtering.stands() && !told(&mut inbox, unfiltered).await {
+        if self.filtering.may_stand() && !told(&mut inbox, unfiltered).await {
             tracing::warn!(
                 "table inet bellhop is left; the next start takes it over, or `nft delete table inet bellhop`"
             );

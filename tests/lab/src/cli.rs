@@ -15,6 +15,7 @@ use crate::http::{self, Url};
 use crate::lab::{Lab, RUN_ROOT, require_root};
 use crate::load::{self, Load};
 use crate::netns::Namespace;
+use crate::trace;
 use crate::transcript::Failed;
 use crate::tutorial::{self, Document, Shell};
 
@@ -40,6 +41,8 @@ enum Subcommands {
     Serve(Serve),
     /// Ask a URL once and print the answer.
     Get(Get),
+    /// Print after how many hops a datagram to a closed port is refused, or null where it never is.
+    Trace(Trace),
     /// Run the main job in eight checked steps, in a lab of its own that is removed afterwards.
     Demo(DemoArguments),
     /// Remove what `demo --keep` left; nothing where nothing is.
@@ -112,6 +115,12 @@ struct Get {
 }
 
 #[derive(Debug, Args)]
+struct Trace {
+    /// Address and UDP port, as 203.0.113.10:53 or [2001:db8::1]:53.
+    target: std::net::SocketAddr,
+}
+
+#[derive(Debug, Args)]
 struct LoadArguments {
     /// A URL with a literal address; may be given several times.
     #[arg(long, required = true)]
@@ -154,6 +163,9 @@ impl Arguments {
             Subcommands::Exec(exec) => return exec_in(&exec, &tool),
             Subcommands::Serve(serve) => http::serve(&serve.name, serve.port)?,
             Subcommands::Get(get) => http::get_and_print(get.url)?,
+            Subcommands::Trace(Trace { target }) => {
+                println!("{}", serde_json::to_string(&trace::hops(target)?)?)
+            }
             Subcommands::Follow { document } => follow(&document)?,
             Subcommands::Load(arguments) => {
                 let load = Load {

@@ -16,6 +16,9 @@ use crate::wait::wait_for;
 
 /// Parent of every lab's run directory.
 pub const RUN_ROOT: &str = "/run/bellhop-lab";
+
+/// How often a lab that begins may lose its run directory's parent to labs that end; as many as tests run at once do.
+const RUN_DIRECTORY_TRIES: usize = 8;
 /// Longest prefix of a lab. Unix socket paths hold 107 bytes, and the prefix is in all of them.
 const PREFIX_MAX: usize = 24;
 /// How long an HTTP server may take to answer after it was started.
@@ -122,7 +125,7 @@ impl Lab {
     }
 
     fn build(&self) -> Result<()> {
-        std::fs::create_dir_all(self.run())?;
+        self.make_run_directory().with_context(|| format!("cannot make {}", self.run().display()))?;
         for namespace in self.namespaces() {
             namespace.create()?;
             namespace.sysctl(&[
@@ -253,6 +256,20 @@ address add {ipv6}/64 dev client nodad
             if body.trim() == node.name() { Ok(()) } else { Err(format!("it answers {body:?}")) }
         })?;
         Ok(())
+    }
+
+    /// The last lab that goes takes the parent with it, perhaps just after this made it.
+    fn make_run_directory(&self) -> std::io::Result<()> {
+        let mut made = std::fs::create_dir_all(self.run());
+        for _ in 0..RUN_DIRECTORY_TRIES {
+            match &made {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    made = std::fs::create_dir_all(self.run());
+                }
+                _ => break,
+            }
+        }
+        made
     }
 
     /// Removes everything of it, also after a setup that failed half-way or a crash: processes, namespaces with their

@@ -23,6 +23,7 @@ pub mod netns;
 pub mod observe;
 pub mod plan;
 pub mod report;
+pub mod trace;
 pub mod transcript;
 pub mod tutorial;
 pub mod wait;

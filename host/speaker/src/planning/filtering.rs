@@ -34,7 +34,8 @@ pub(super) struct Filtering {
     /// The same in the order of time; entries that `leaving` does not have any more mean nothing.
     queue: VecDeque<(Instant, IpNet)>,
     echo_reply: bool,
-    report: FilterReport,
+    /// `None` before the driver has told anything: an earlier process may have left a table.
+    report: Option<FilterReport>,
 }
 
 impl Filtering {
@@ -46,7 +47,7 @@ impl Filtering {
             leaving: BTreeMap::new(),
             queue: VecDeque::new(),
             echo_reply: false,
-            report: FilterReport::default(),
+            report: None,
         }
     }
 
@@ -66,22 +67,22 @@ impl Filtering {
     }
 
     pub(super) fn set_report(&mut self, report: FilterReport) {
-        self.report = report;
+        self.report = Some(report);
     }
 
     /// What is wrong with the node's data path.
     pub(super) fn problems(&self) -> &[Problem] {
-        &self.report.problems
+        self.report.as_ref().map_or(&[], |report| &report.problems)
     }
 
     /// Addresses that the kernel filters.
     pub(super) fn filtered(&self) -> usize {
-        self.report.addresses
+        self.report.as_ref().map_or(0, |report| report.addresses)
     }
 
-    /// True while the kernel filters.
-    pub(super) fn stands(&self) -> bool {
-        self.report.addresses > 0
+    /// True unless the driver has told that nothing is filtered.
+    pub(super) fn may_stand(&self) -> bool {
+        self.report.as_ref().is_none_or(|report| report.addresses > 0)
     }
 
     /// When [`Filtering::update`] has to be called without any event.

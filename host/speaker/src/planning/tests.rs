@@ -217,6 +217,10 @@ async fn a_stop_that_withdraws_clears_the_restart_mark_and_unbinds() {
         .await
         .unwrap();
     rig.send(Event::Bound(BTreeSet::new())).await;
+    let mut filtered = rig.filtered.clone();
+    filtered.wait_for(|table| table.as_ref().is_some_and(FilterTable::is_empty)).await.unwrap();
+    assert!(!rig.events.is_closed(), "what an earlier process filtered may stand still");
+    rig.send(Event::Filtered(FilterReport::default())).await;
     rig.events.closed().await;
     assert!(!mark.stands());
 }

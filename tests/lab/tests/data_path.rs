@@ -1,0 +1,164 @@
+//! What reaches an announced address in standalone form, asked from outside. Needs root, FRR, nftables, and the programs
+//! that `make test` builds.
+
+#![allow(clippy::unwrap_used, reason = "a missing need is to fail loudly")]
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
+use bellhop_lab::Lab;
+use bellhop_lab::bellhop::{Bellhop, Programs};
+use bellhop_lab::command::{finished, output_of};
+use bellhop_lab::demo::API;
+use bellhop_lab::http::Url;
+use bellhop_lab::lab::{Guard, spawn_logged};
+use bellhop_lab::manifests::Manifests;
+use bellhop_lab::observe::bgp::nodes_in_use;
+use bellhop_lab::plan::{HTTP_PORT, Node, Router};
+use bellhop_lab::wait::wait_for;
+
+/// Far above what anything here takes; a slow machine is no failure.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A port of the nodes that no Service has.
+const HOST_PORT: u16 = 2222;
+
+/// A lab in which one node announces, and serves another port on all its addresses.
+struct Site {
+    lab: Lab,
+    bellhop: Bellhop,
+    manifests: Manifests,
+    node: Node,
+    server: Child,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+impl Site {
+    fn start(prefix: &str, further: &[&str]) -> (Guard, Self) {
+        let programs = Programs::from_environment().unwrap();
+        let lab = Lab::named(prefix, env!("CARGO_BIN_EXE_lab")).unwrap();
+        let guard = Guard::up(lab.clone()).unwrap();
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo/manifests");
+        let manifests = Manifests::copy(&examples, lab.run().join("manifests")).unwrap();
+        let node = Node::ALL[0];
+        let mut serve = lab.node(node).detached(lab.tool());
+        serve.args(["serve", "--name", "host", "--port", &HOST_PORT.to_string()]);
+        let server = spawn_logged(&mut serve, &lab.run().join("host.log")).unwrap();
+        let mut bellhop = Bellhop::new(lab.clone(), programs, manifests.folder());
+        bellhop.start_with(node, further).unwrap();
+        let site = Self { lab, bellhop, manifests, node, server };
+        site.wait_for_routes();
+        (guard, site)
+    }
+
+    /// Waits until the routers' kernels have the routes too.
+    fn wait_for_routes(&self) {
+        for (router, address) in Router::ALL.into_iter().flat_map(|r| API.addresses().map(|a| (r, a))) {
+            wait_for("the routers use the node, and it answers", DEADLINE, || {
+                let seen =
+                    nodes_in_use(&self.lab.frr(router), address).map_err(|error| format!("{error:#}"))?;
+                if seen != [self.node] {
+                    return Err(format!("{seen:?} for {address}"));
+                }
+                self.ask(address, HTTP_PORT)
+            })
+            .unwrap();
+        }
+    }
+
+    /// What the client's request to a port is told.
+    fn ask(&self, address: IpAddr, port: u16) -> Result<String, String> {
+        let url = Url(SocketAddr::new(address, port)).to_string();
+        self.lab.get_from(&self.lab.client(), &url).map_err(|error| format!("{error:#}"))
+    }
+
+    /// After how many hops a datagram of the client to a port is refused.
+    fn hops(&self, address: IpAddr, port: u16) -> Option<u32> {
+        let target = SocketAddr::new(address, port).to_string();
+        let told = output_of(self.lab.client().command(self.lab.tool()).args(["trace", &target])).unwrap();
+        serde_json::from_str(&told).unwrap()
+    }
+
+    fn answers_ping(&self, address: IpAddr) -> bool {
+        let mut ping = self.lab.client().command("ping");
+        finished(ping.args(["-c", "1", "-W", "2"]).arg(address.to_string())).unwrap().status.success()
+    }
+
+    fn nft(&self, arguments: &[&str]) -> String {
+        output_of(self.lab.node(self.node).command("nft").args(arguments)).unwrap()
+    }
+
+    fn filters(&self) -> bool {
+        self.nft(&["list", "tables"]).contains("inet bellhop")
+    }
+}
+
+#[test]
+fn an_announced_address_is_its_service_and_nothing_else_of_the_host() {
+    let (guard, site) = Site::start("test-path", &[]);
+    for (address, own) in
+        API.addresses().into_iter().zip([IpAddr::from(site.node.ipv4()), site.node.ipv6().into()])
+    {
+        assert_eq!(site.ask(address, HTTP_PORT).as_deref(), Ok("node-1"));
+        let by_own =
+            site.lab.get_from(&site.lab.router(Router::A), &Url(SocketAddr::new(own, HOST_PORT)).to_string());
+        assert_eq!(by_own.unwrap().trim(), "host", "by the node's own address");
+        let refused = site.ask(address, HOST_PORT).unwrap_err();
+        assert!(refused.contains("refused"), "{refused}");
+        assert_eq!(site.hops(address, 53), Some(2), "a closed port: router, node, and no further");
+    }
+    guard.down().unwrap();
+}
+
+#[test]
+fn ping_is_answered_until_echo_reply_is_off() {
+    let (guard, site) = Site::start("test-echo", &[]);
+    assert!(API.addresses().into_iter().all(|address| site.answers_ping(address)), "bound, so by default");
+    site.manifests
+        .replace("bgp.yaml", "  asn: 64500\n  drain", "  asn: 64500\n  echoReply: false\n  drain", 1)
+        .unwrap();
+    for address in API.addresses() {
+        wait_for("silence", DEADLINE, || {
+            if site.answers_ping(address) { Err(format!("{address} answers")) } else { Ok(()) }
+        })
+        .unwrap();
+        assert_eq!(site.ask(address, HTTP_PORT).as_deref(), Ok("node-1"), "the Service does");
+    }
+    guard.down().unwrap();
+}
+
+#[test]
+fn the_table_comes_back_when_it_is_deleted_and_goes_with_a_stop_that_withdraws() {
+    let (guard, mut site) = Site::start("test-table", &[]);
+    for tampering in [&["delete", "table", "inet", "bellhop"][..], &["flush", "ruleset"]] {
+        site.nft(tampering);
+        wait_for("the table is back", DEADLINE, || {
+            if site.filters() { Ok(()) } else { Err(site.nft(&["list", "ruleset"])) }
+        })
+        .unwrap();
+        assert!(site.ask(API.ipv4.into(), HOST_PORT).is_err());
+    }
+    site.bellhop.kill(site.node).unwrap();
+    assert!(site.filters(), "it outlives a crash, as the addresses and routes do");
+    site.bellhop.start(site.node).unwrap();
+    site.wait_for_routes();
+    site.bellhop.stop(site.node).unwrap();
+    assert!(!site.filters(), "{}", site.bellhop.log_tail(site.node, 30));
+    guard.down().unwrap();
+}
+
+#[test]
+fn a_stop_that_leaves_the_routes_leaves_the_table() {
+    let (guard, mut site) = Site::start("test-leave", &["--keep-routes-on-stop"]);
+    site.bellhop.stop(site.node).unwrap();
+    assert!(site.filters());
+    guard.down().unwrap();
+}
