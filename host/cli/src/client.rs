@@ -17,7 +17,8 @@ const ANSWER_MAX: u64 = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nobody listens.
-    #[error("no speaker answers at {}: {source}; is it running, and is --socket right?", path.display())]
+    #[error("no speaker answers at {}: {source}; is it running, and is --socket right? (To ask a cluster give \
+             --kubeconfig, or set KUBECONFIG.)", path.display())]
     Connect {
         /// The socket.
         path: PathBuf,

@@ -1,19 +1,28 @@
 //! `bellhop explain`: how decisions came about, for people.
 
 use bellhop_core::decision::{ConsultOutcome, Consulted};
-use bellhop_core::report::{Question, ServiceExplanation};
+use bellhop_core::report::{NodeExplanation, Question, ServiceExplanation};
 
 use crate::routes::attributes;
 use crate::status::condition;
 
-/// Reads `service/NAMESPACE/NAME`.
+/// The question about `service/NAMESPACE/NAME`.
 ///
 /// # Errors
 /// In words, where it is something else.
 pub fn question(object: &str) -> Result<Question, String> {
+    service(object)
+        .map(|(namespace, name)| Question::ExplainService { namespace: namespace.into(), name: name.into() })
+}
+
+/// Namespace and name of `service/NAMESPACE/NAME`.
+///
+/// # Errors
+/// In words, where it is something else.
+pub fn service(object: &str) -> Result<(&str, &str), String> {
     match object.split('/').collect::<Vec<_>>().as_slice() {
         ["service" | "svc" | "services", namespace, name] if !namespace.is_empty() && !name.is_empty() => {
-            Ok(Question::ExplainService { namespace: (*namespace).into(), name: (*name).into() })
+            Ok((namespace, name))
         }
         _ => Err(format!(
             "cannot explain \"{object}\": it is to be service/NAMESPACE/NAME, as service/web/shop"
@@ -49,15 +58,27 @@ pub fn table(explanation: &ServiceExplanation) -> String {
     }
     text += &format!("\nNodes (this node: {})\n", explanation.standing);
     for node in &explanation.nodes {
-        let reason = node.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        text += &format!("  {}: {}{reason}\n", node.node, node.verdict);
-        trail(&mut text, "    ", &node.policies);
+        verdict(&mut text, "  ", node);
     }
+    routes(&mut text, "", explanation);
+    text
+}
+
+/// What was decided about a node.
+pub(crate) fn verdict(text: &mut String, indent: &str, node: &NodeExplanation) {
+    let reason = node.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    *text += &format!("{indent}{}: {}{reason}\n", node.node, node.verdict);
+    trail(text, &format!("{indent}  "), &node.policies);
+}
+
+/// What each peer hears of each address.
+pub(crate) fn routes(text: &mut String, indent: &str, explanation: &ServiceExplanation) {
     for address in &explanation.addresses {
         let pool = address.pool.as_ref().map(|pool| format!(" from pool {pool}")).unwrap_or_default();
-        text += &format!("\nRoutes of {}{pool}\n", address.address);
+        let apart = if indent.is_empty() { "\n" } else { indent };
+        *text += &format!("{apart}Routes of {}{pool}\n", address.address);
         if let Some(obstacle) = &address.obstacle {
-            text += &format!("  not announced: {}: {}\n", obstacle.reason, obstacle.message);
+            *text += &format!("{indent}  not announced: {}: {}\n", obstacle.reason, obstacle.message);
         }
         for peer in &address.peers {
             let by = peer
@@ -65,21 +86,15 @@ pub fn table(explanation: &ServiceExplanation) -> String {
                 .as_ref()
                 .map(|name| format!(" (Advertisement {name})"))
                 .unwrap_or_default();
-            match (&peer.attributes, &peer.why_not) {
-                (Some(sent), None) => text += &format!("  {}{by}: {}\n", peer.peer, attributes(sent)),
-                (Some(sent), Some(why)) => {
-                    text +=
-                        &format!("  {}{by}: {} until it is withdrawn: {why}\n", peer.peer, attributes(sent));
-                }
-                (None, why) => {
-                    let why = why.as_deref().unwrap_or("see above");
-                    text += &format!("  {}{by}: not announced: {why}\n", peer.peer);
-                }
-            }
-            trail(&mut text, "    ", &peer.policies);
+            let heard = match (&peer.attributes, &peer.why_not) {
+                (Some(sent), None) => attributes(sent),
+                (Some(sent), Some(why)) => format!("{} until it is withdrawn: {why}", attributes(sent)),
+                (None, why) => format!("not announced: {}", why.as_deref().unwrap_or("see above")),
+            };
+            *text += &format!("{indent}  {}{by}: {heard}\n", peer.peer);
+            trail(text, &format!("{indent}    "), &peer.policies);
         }
     }
-    text
 }
 
 fn trail(text: &mut String, indent: &str, asked: &[Consulted]) {

@@ -9,19 +9,20 @@ use crate::output::columns;
 pub fn table(rows: &[RouteRow]) -> String {
     columns(
         &["PEER", "PREFIX", "SENT", "ATTRIBUTES", "SERVICES"],
-        rows.iter()
-            .map(|row| {
-                vec![
-                    row.peer.clone(),
-                    row.prefix.to_string(),
-                    if row.sent { "yes" } else { "no" }.into(),
-                    attributes(&row.attributes),
-                    row.services.join(","),
-                ]
-            })
-            .collect(),
+        rows.iter().map(cells).collect(),
         "no route is wanted",
     )
+}
+
+/// A route in cells.
+pub(crate) fn cells(row: &RouteRow) -> Vec<String> {
+    vec![
+        row.peer.clone(),
+        row.prefix.to_string(),
+        if row.sent { "yes" } else { "no" }.into(),
+        attributes(&row.attributes),
+        row.services.join(","),
+    ]
 }
 
 /// Attributes in one line, `plain` where there are none beside the mandatory ones.

@@ -16,6 +16,7 @@ use bellhop_ipam::{Ledger, Mode};
 use clap::Args;
 use serde::Serialize;
 
+use crate::cluster::{self, ClusterArguments};
 use crate::output::{self, Format};
 use crate::plugin::module::{self, Module, ModuleError};
 use crate::{DOES_NOT_HOLD, WRONG_USAGE, fail};
@@ -23,12 +24,13 @@ use crate::{DOES_NOT_HOLD, WRONG_USAGE, fail};
 /// What to look at.
 #[derive(Args, Debug)]
 pub struct ValidateArguments {
-    /// Folder of manifests, read recursively as `bellhop standalone --manifests` reads it.
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
-    /// Only ConfigMaps of this namespace may carry plugins.
-    #[arg(long, default_value = Options::DEFAULT_NAMESPACE, value_name = "NAME")]
-    namespace: String,
+    /// Folder of manifests, read recursively as `bellhop standalone --manifests` reads it; without it the objects of a
+    /// cluster are looked at.
+    #[arg(value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
+    folder: Option<PathBuf>,
+    /// Which cluster, and the namespace whose ConfigMaps may carry plugins.
+    #[command(flatten)]
+    cluster: ClusterArguments,
     /// How to print what was found.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -38,23 +40,26 @@ pub struct ValidateArguments {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Findings {
-    /// The folder.
+    /// The folder, or the URL of the API server.
     pub folder: String,
     /// Objects that are right by themselves, by kind.
     pub objects: BTreeMap<&'static str, usize>,
     /// What is wrong: with files and objects by themselves, then with objects among each other.
     pub problems: Vec<Problem>,
+    /// What could not be looked at, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_shown: Vec<String>,
 }
 
 /// Runs `bellhop validate`.
 pub(crate) fn run(arguments: &ValidateArguments) -> ExitCode {
-    let findings = match validate(&arguments.folder, &arguments.namespace) {
+    let Some(folder) = &arguments.folder else {
+        return cluster::run::check_objects(&arguments.cluster, arguments.output);
+    };
+    let findings = match validate(folder, &arguments.cluster.namespace, true) {
         Ok(findings) => findings,
         Err(error) => {
-            return fail(
-                WRONG_USAGE,
-                &format!("cannot read the folder {}: {error}", arguments.folder.display()),
-            );
+            return fail(WRONG_USAGE, &format!("cannot read the folder {}: {error}", folder.display()));
         }
     };
     match output::print(arguments.output, &findings, &table(&findings)) {
@@ -64,13 +69,13 @@ pub(crate) fn run(arguments: &ValidateArguments) -> ExitCode {
     }
 }
 
-/// Looks at a folder; ConfigMaps of `namespace` may carry plugins.
+/// Looks at a folder; ConfigMaps of `namespace` may carry plugins. With `classless` Services without a class count too.
 ///
 /// # Errors
 /// When the folder itself cannot be listed.
-pub fn validate(folder: &Path, namespace: &str) -> std::io::Result<Findings> {
+pub fn validate(folder: &Path, namespace: &str, classless: bool) -> std::io::Result<Findings> {
     std::fs::read_dir(folder)?;
-    let options = Options { namespace: namespace.into(), classless: true };
+    let options = Options { namespace: namespace.into(), classless };
     let mut world = World::default();
     for delta in Folders::new(vec![Folder::manifests(folder)], options).poll() {
         world.apply(delta);
@@ -88,7 +93,12 @@ pub fn validate(folder: &Path, namespace: &str) -> std::io::Result<Findings> {
     for policy in world.policies().values() {
         problems.extend(of_policy(policy, world.modules().get(&policy.config_map).map(|source| &**source)));
     }
-    Ok(Findings { folder: folder.display().to_string(), objects: count(&world), problems })
+    Ok(Findings {
+        folder: folder.display().to_string(),
+        objects: count(&world),
+        problems,
+        not_shown: Vec::new(),
+    })
 }
 
 /// Objects by kind, those that there are.
@@ -160,7 +170,7 @@ fn reason(error: &ModuleError) -> &'static str {
 }
 
 /// For people: one line for each problem, then what there is.
-fn table(findings: &Findings) -> String {
+pub(crate) fn table(findings: &Findings) -> String {
     let mut text: String = findings.problems.iter().map(|problem| format!("{problem}\n")).collect();
     let objects: Vec<String> =
         findings.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
@@ -171,5 +181,9 @@ fn table(findings: &Findings) -> String {
         count => format!("{count} problems"),
     };
     text += &format!("{}: {verdict} ({objects})\n", findings.folder);
+    if !findings.not_shown.is_empty() {
+        text += "Not looked at, so that what is said above may be wrong for want of it:\n";
+        text.extend(findings.not_shown.iter().map(|line| format!("  {line}\n")));
+    }
     text
 }
