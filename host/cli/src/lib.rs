@@ -145,6 +145,13 @@ pub struct Asking {
     pub output: Format,
 }
 
+/// How this program was called, for usage and errors: `kubectl bellhop` where it is installed as `kubectl-bellhop`, which is
+/// how kubectl finds its plugins.
+pub fn called_as() -> &'static str {
+    let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    if program.file_stem().is_some_and(|name| name == "kubectl-bellhop") { "kubectl bellhop" } else { "bellhop" }
+}
+
 /// Runs a tool to its end.
 pub fn run(tool: Tool) -> ExitCode {
     match tool {
