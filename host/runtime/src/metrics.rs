@@ -4,7 +4,7 @@
 //! page `docs/reference/metrics.md` is generated. A process makes one of them for its [`Form`] and shares it by `Arc`.
 //!
 //! There are two ways to a value:
-//! - what *happens* is recorded where it happens: [`Counts`], [`Timing`], [`InFlight`], [`Levels`]. Recording takes an
+//! - what *happens* is recorded where it happens: [`Counts`], [`Timing`]. Recording takes an
 //!   atomic operation, and a read lock where there are labels, so it may be done on any thread and in any task;
 //! - what *is* belongs to an owner, who writes it whole when somebody asks: [`Value`], [`Values`]. What is gone in the
 //!   meantime is gone from the next scrape too. [`crate::http`] asks the owners before it answers a scrape.
@@ -25,15 +25,25 @@ mod process;
 mod table;
 
 pub use exposition::Exposition;
-pub use instruments::{
-    AsCounter, AsGauge, BUCKETS, Counts, InFlight, Kind, Levels, Timing, Under, Value, Values,
-};
+pub use instruments::{AsCounter, AsGauge, BUCKETS, Counts, Kind, Timing, Value, Values};
 pub use labels::*;
 pub use table::{Declared, Form, Metrics, TABLE};
 
 use prometheus_client::encoding::text;
 
 impl Metrics {
+    /// Writes what calls of the API server came to so far: kind, verb, category of the result, how many. Reads are left
+    /// out.
+    pub fn set_api_writes<'a>(&self, calls: impl IntoIterator<Item = (&'a str, &'a str, &'a str, u64)>) {
+        let mut counts = std::collections::HashMap::new();
+        for (kind, verb, result, count) in calls {
+            let Some(verb) = Verb::of(verb) else { continue };
+            let labels = ApiWrite { kind: ObjectKind::of(kind), verb, result: WriteResult::of(result) };
+            *counts.entry(labels).or_insert(0) += count;
+        }
+        self.api_writes.replace(counts.into_iter().map(|(labels, count)| (labels, count as f64)));
+    }
+
     /// Everything that this form of Bellhop has, as text; reads `/proc` for the metrics of the process.
     pub fn render(&self, exposition: Exposition) -> String {
         process::measure(self);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::labels::{Label, LabelSet};
@@ -85,32 +84,6 @@ impl<L: LabelSet> Instrument for Counts<L> {
     }
 }
 
-/// Values by labels, each set where it changes.
-#[derive(Clone, Debug)]
-pub struct Levels<L: LabelSet>(Family<L, Gauge<f64, AtomicU64>>);
-
-impl<L: LabelSet> Levels<L> {
-    /// The value from now on.
-    pub fn set(&self, labels: &L, value: f64) {
-        self.0.get_or_create(labels).set(value);
-    }
-}
-
-impl<L: LabelSet> Default for Levels<L> {
-    fn default() -> Self {
-        Self(Family::default())
-    }
-}
-
-impl<L: LabelSet> Instrument for Levels<L> {
-    const KIND: Kind = Kind::Gauge;
-    const LABELS: &'static [Label] = L::LABELS;
-    type Encoded = Family<L, Gauge<f64, AtomicU64>>;
-    fn encoded(&self) -> Self::Encoded {
-        self.0.clone()
-    }
-}
-
 /// How long something took, in [`BUCKETS`].
 #[derive(Clone, Debug)]
 pub struct Timing(Histogram);
@@ -134,38 +107,6 @@ impl Instrument for Timing {
     type Encoded = Histogram;
     fn encoded(&self) -> Self::Encoded {
         self.0.clone()
-    }
-}
-
-/// How many of something are under way.
-#[derive(Clone, Debug, Default)]
-pub struct InFlight(Gauge<i64, AtomicI64>);
-
-impl InFlight {
-    /// One more, until what is returned is dropped; so a cancelled future counts right.
-    #[must_use = "it counts for as long as this lives"]
-    pub fn begin(&self) -> Under {
-        self.0.inc();
-        Under(self.0.clone())
-    }
-}
-
-impl Instrument for InFlight {
-    const KIND: Kind = Kind::Gauge;
-    const LABELS: &'static [Label] = &[];
-    type Encoded = Gauge<i64, AtomicI64>;
-    fn encoded(&self) -> Self::Encoded {
-        self.0.clone()
-    }
-}
-
-/// Something under way.
-#[derive(Debug)]
-pub struct Under(Gauge<i64, AtomicI64>);
-
-impl Drop for Under {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

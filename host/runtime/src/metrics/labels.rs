@@ -204,6 +204,8 @@ closed! {
         Throttled = "throttled",
         /// No answer, or 5xx; for claims in files, the disk.
         Unavailable = "unavailable",
+        /// Not sent, as this process did not lead any more.
+        NotLeader = "not_leader",
     }
 
     /// How a decision came about.
@@ -254,6 +256,35 @@ closed! {
         DecisionPolicy = "DecisionPolicy",
         /// Any other.
         Other = "Other",
+    }
+}
+
+impl Verb {
+    /// The verb as RBAC names it; `None` for one that writes nothing.
+    pub fn of(verb: &str) -> Option<Self> {
+        match verb {
+            "create" => Some(Self::Create),
+            "update" => Some(Self::Update),
+            "patch" => Some(Self::Patch),
+            "delete" => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}
+
+impl WriteResult {
+    /// Of `ok` or a failure's category.
+    pub fn of(category: &str) -> Self {
+        match category {
+            "ok" => Self::Ok,
+            "conflict" | "exists" => Self::Conflict,
+            "notFound" => Self::Missing,
+            "invalid" => Self::Invalid,
+            "forbidden" => Self::Denied,
+            "throttled" => Self::Throttled,
+            "notLeader" => Self::NotLeader,
+            _ => Self::Unavailable,
+        }
     }
 }
 
@@ -378,12 +409,6 @@ labels! {
         verb: Verb,
         /// What came of it.
         result: WriteResult,
-    }
-
-    /// A kind of object.
-    ByKind {
-        /// The kind.
-        kind: ObjectKind,
     }
 }
 

@@ -4,10 +4,10 @@ use std::fmt;
 
 use prometheus_client::registry::Registry;
 
-use super::instruments::{AsCounter, Counts, InFlight, Instrument, Kind, Levels, Timing, Value, Values};
+use super::instruments::{AsCounter, Counts, Instrument, Kind, Timing, Value, Values};
 use super::labels::{
-    ApiWrite, Build, ByCondition, ByFamily, ByKind, ByPeer, ByPolicy, ByPool, ByReason, ByTask, ClaimWrite,
-    Domain, Label, LabelValue, PolicyDecision, PolicyFailure, PolicyStep,
+    ApiWrite, Build, ByCondition, ByFamily, ByPeer, ByPolicy, ByPool, ByReason, ByTask, ClaimWrite, Domain,
+    Label, LabelValue, PolicyDecision, PolicyFailure, PolicyStep,
 };
 
 /// How Bellhop was started.
@@ -195,16 +195,16 @@ table! {
             "Most memory that one call of a policy held";
     }
     "API server", IN_CLUSTER {
-        api_writes: Counts<ApiWrite> = "bellhop_api_writes_total",
+        api_writes: Values<ApiWrite, AsCounter> = "bellhop_api_writes_total",
             "Writes to the API server, by kind, verb and what came of them";
-        api_in_flight: InFlight = "bellhop_api_requests_in_flight",
-            "Writes and reads that wait for the API server's answer, watches aside";
         api_reachable: Value = "bellhop_api_reachable",
             "1 while the API server answers, else 0; a speaker goes on announcing from its cache meanwhile";
-        watch_restarts: Counts<ByKind> = "bellhop_watch_restarts_total",
-            "Watches that ended with an error and were started again, by kind";
-        watch_heard: Levels<ByKind> = "bellhop_watch_last_heard_timestamp_seconds",
-            "When a watch last brought an event or a bookmark, in seconds since 1970: how old the cache of a kind may be";
+        watch_events: Value<AsCounter> = "bellhop_watch_events_total",
+            "Changes that watches brought";
+        watch_relists: Value<AsCounter> = "bellhop_watch_relists_total",
+            "Kinds that were listed anew because the version seen last was too old";
+        watch_failures: Value<AsCounter> = "bellhop_watch_failures_total",
+            "Attempts to list or watch that failed and were made again";
     }
     "Process", ANY {
         process_cpu_seconds: Value<AsCounter> = "process_cpu_seconds_total",

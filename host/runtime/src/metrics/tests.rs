@@ -69,11 +69,13 @@ fn a_value_that_nobody_has_set_is_not_exposed() {
 #[test]
 fn each_form_exposes_its_own_metrics_only() {
     for (form, has, has_not) in [
-        (Form::Standalone, "bellhop_planning_slice_duration_seconds", "bellhop_api_requests_in_flight"),
-        (Form::Speaker, "bellhop_api_requests_in_flight", "bellhop_allocation_duration_seconds"),
+        (Form::Standalone, "bellhop_planning_slice_duration_seconds", "bellhop_api_reachable"),
+        (Form::Speaker, "bellhop_api_reachable", "bellhop_allocation_duration_seconds"),
         (Form::Controller, "bellhop_allocation_duration_seconds", "bellhop_planning_slice_duration_seconds"),
     ] {
-        let text = Metrics::new(form).render(Exposition::Text);
+        let metrics = Metrics::new(form);
+        metrics.api_reachable.set_bool(true);
+        let text = metrics.render(Exposition::Text);
         assert!(text.contains(has), "{form:?} lacks {has}\n{text}");
         assert!(!text.contains(has_not), "{form:?} has {has_not}\n{text}");
         let version = env!("CARGO_PKG_VERSION");
@@ -83,14 +85,27 @@ fn each_form_exposes_its_own_metrics_only() {
 }
 
 #[test]
-fn a_request_counts_as_in_flight_until_it_is_dropped() {
+fn calls_of_the_api_server_are_counted_by_kind_verb_and_result_and_reads_are_not() {
     let metrics = Metrics::new(Form::Controller);
-    let text = |count: u32| format!("\nbellhop_api_requests_in_flight {count}\n");
-    let first = metrics.api_in_flight.begin();
-    let second = metrics.api_in_flight.begin();
-    assert!(metrics.render(Exposition::Text).contains(&text(2)));
-    drop((first, second));
-    assert!(metrics.render(Exposition::Text).contains(&text(0)));
+    metrics.set_api_writes([
+        ("AddressClaim", "create", "ok", 3),
+        ("AddressClaim", "create", "exists", 1),
+        ("AddressClaim", "create", "conflict", 1),
+        ("Widget", "delete", "something new", 1),
+        ("Service", "get", "ok", 9),
+    ]);
+    let text = metrics.render(Exposition::Text);
+    let mut lines: Vec<_> =
+        text.lines().filter(|line| line.starts_with("bellhop_api_writes_total")).collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "bellhop_api_writes_total{kind=\"AddressClaim\",verb=\"create\",result=\"conflict\"} 2.0",
+            "bellhop_api_writes_total{kind=\"AddressClaim\",verb=\"create\",result=\"ok\"} 3.0",
+            "bellhop_api_writes_total{kind=\"Other\",verb=\"delete\",result=\"unavailable\"} 1.0",
+        ]
+    );
 }
 
 #[test]
