@@ -12,8 +12,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// How long a client waits for an answer. A retransmission comes after a second, so that it would be seen.
-const ANSWER: Duration = Duration::from_millis(700);
+/// How long answers to connections that begin together are waited for: less than the second after which they are tried
+/// again.
+const BEFORE_RETRY: Duration = Duration::from_millis(700);
+
+/// How long an answer to a datagram, which nobody repeats, may take.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// What a closed door takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -200,7 +204,7 @@ impl Network {
 
     /// Connects from a namespace.
     pub(crate) fn knock_from(&self, namespace: &str, to: SocketAddr) -> Knock {
-        self.within(namespace, move || match TcpStream::connect_timeout(&to, ANSWER) {
+        self.within(namespace, move || match TcpStream::connect_timeout(&to, PATIENCE) {
             Ok(_) => Knock::Open,
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Knock::Refused,
             Err(_) => Knock::Silent,
@@ -267,7 +271,7 @@ impl Network {
                     socket
                 })
                 .collect();
-            std::thread::sleep(ANSWER.saturating_sub(start.elapsed()));
+            std::thread::sleep(BEFORE_RETRY.saturating_sub(start.elapsed()));
             sockets.iter().filter(|socket| socket.take_error().unwrap().is_some()).count() as u32
         })
     }
