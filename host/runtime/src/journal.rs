@@ -17,6 +17,8 @@ pub enum Finder {
     Claims,
     /// The configuration of BGP.
     Peers,
+    /// This node's kube-proxy.
+    Proxy,
     /// The node's packet filter and ARP settings.
     DataPath,
 }

@@ -29,6 +29,11 @@ impl RestartMark {
         Ok(Self { path: folder.join(format!("{node}.boot")), boot_id: boot_id.trim().into() })
     }
 
+    /// The kernel's name for this boot.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
     /// True where an earlier process of this boot announced and did not withdraw.
     pub fn stands(&self) -> bool {
         std::fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == self.boot_id)

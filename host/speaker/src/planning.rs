@@ -10,115 +10,45 @@
 
 mod allocator;
 mod answers;
+mod data_path;
+mod event;
 mod filtering;
 mod measure;
 mod outbox;
 mod peers;
+mod start;
+mod stop;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use bellhop_core::announce::whole_node::NodeDrain;
 use bellhop_core::announce::{Announcer, Changes};
-use bellhop_core::report::{Answer, Phase, Question};
+use bellhop_core::report::Phase;
 use bellhop_core::settings::SpeakerSettings;
-use bellhop_core::{Delta, ObjectName, ObjectRef, Problem, Touched, World};
-use bellhop_ipam::ClaimChange;
+use bellhop_core::{Delta, ObjectRef, Problem, Touched, World};
 use bellhop_net::addresses::LIFETIME;
 use bellhop_net::nftables::FilterTable;
 use bellhop_runtime::journal::{Finder, Journal};
-use bellhop_runtime::loader::{Job, Loaded};
+use bellhop_runtime::loader::Job;
 use bellhop_runtime::policies::Policies;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use crate::bgp::{BgpHandle, ShutdownMode};
+use crate::bgp::BgpHandle;
 use crate::binder::Wanted;
 use crate::claim_writer::Written;
-use crate::filter::FilterReport;
 use crate::generation::RestartMark;
 use allocator::Allocator;
+use data_path::Cluster;
+pub use data_path::ClusterNeighbours;
+pub use event::{Allocation, Event, Options};
 use filtering::Filtering;
 pub use measure::Signals;
 use outbox::Outbox;
-
-/// How long a start waits for policies. A compile child has 20 s; a few of them in a row are still within the restart
-/// time that peers grant (120 s).
-const POLICIES_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long a start waits for addresses to be bound before it announces what is bound.
-const BINDING_TIMEOUT: Duration = Duration::from_secs(5);
+use stop::Stopping;
 
 /// Events taken in before the next slice of planning: enough to fold a burst, few enough to stay prompt.
 const BURST: usize = 16;
-
-/// Beside the drain wait, what a stop may take before it ends all the same.
-const STOP_MARGIN: Duration = Duration::from_secs(3);
-
-/// What reaches the planning thread.
-#[derive(Debug)]
-pub enum Event {
-    /// Changes of objects.
-    Deltas(Vec<Delta>),
-    /// The addresses that are bound now.
-    Bound(BTreeSet<IpAddr>),
-    /// What the packet filter has come to.
-    Filtered(FilterReport),
-    /// What the claim writer did.
-    Written(Vec<Written>),
-    /// A version of a policy was loaded, or refused.
-    Loaded(Box<Loaded>),
-    /// This process holds the lock of the state directory from now on, and writes claims by this.
-    Writer(mpsc::Sender<Vec<ClaimChange>>),
-    /// The values that the planner owns are to be written into the metrics.
-    Measure(oneshot::Sender<()>),
-    /// A tool asks.
-    Ask(Question, oneshot::Sender<Answer>),
-    /// Stop.
-    Stop {
-        /// Leave the routes standing for the next process.
-        keep_routes: bool,
-    },
-}
-
-impl From<Box<Loaded>> for Event {
-    fn from(loaded: Box<Loaded>) -> Self {
-        Self::Loaded(loaded)
-    }
-}
-
-/// Who allocates the addresses that a planner announces.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Allocation {
-    /// This process (standalone).
-    Own {
-        /// For Services that ask for none by name, too (`--allocate`).
-        allocate: bool,
-    },
-    /// The cluster's controller.
-    Controller,
-}
-
-/// What a planner is told once.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The node it plans for.
-    pub node: ObjectName,
-    /// Who allocates.
-    pub allocation: Allocation,
-    /// Whether announced addresses are bound on `lo` where no SpeakerConfig says so or otherwise: in standalone form,
-    /// where nothing else serves the addresses of a plain host.
-    pub bind_by_default: bool,
-}
-
-/// How a stop goes on.
-#[derive(Clone, Copy, Debug)]
-enum Stopping {
-    /// At once, routes left standing.
-    KeepRoutes,
-    /// When everything is drained, at the latest at this time.
-    Drain { until: Instant },
-}
 
 /// The planning thread's state.
 pub struct Planning {
@@ -128,6 +58,8 @@ pub struct Planning {
     world: World,
     /// In standalone form.
     allocator: Option<Allocator>,
+    /// In a cluster.
+    cluster: Option<Cluster>,
     announcer: Announcer,
     outbox: Outbox,
     policies: Policies,
@@ -168,6 +100,7 @@ impl Planning {
             phase_since: Instant::now(),
             world: World::default(),
             allocator,
+            cluster: None,
             policies: Policies::new(loader),
             restarted: mark.stands(),
             mark,
@@ -189,6 +122,14 @@ impl Planning {
     #[must_use]
     pub fn with_signals(self, signals: Signals) -> Self {
         Self { signals, ..self }
+    }
+
+    /// The same, for a speaker of a cluster.
+    #[must_use]
+    pub fn in_cluster(mut self, neighbours: ClusterNeighbours) -> Self {
+        self.cluster = Some(Cluster::new(neighbours, self.restarted));
+        self.announcer = self.announcer.asking_proxy();
+        self
     }
 
     /// Runs until an [`Event::Stop`] has been carried out.
@@ -219,36 +160,16 @@ impl Planning {
         self.end(inbox).await;
     }
 
-    /// True once nothing is left to do before the end.
-    fn stopped(&self, now: Instant) -> bool {
-        match self.stopping {
-            None => false,
-            Some(Stopping::KeepRoutes) => true,
-            Some(Stopping::Drain { until }) => {
-                now >= until || (self.announcer.wanted().is_empty() && !self.announcer.has_work())
-            }
-        }
-    }
-
     /// The next event, or `None` when a deadline has come first.
     async fn next_event(&self, inbox: &mut mpsc::Receiver<Event>) -> Option<Event> {
-        let phase_deadline = match self.phase {
-            Phase::LoadingPolicies => Some(self.phase_since + POLICIES_TIMEOUT),
-            Phase::Binding => Some(self.phase_since + BINDING_TIMEOUT),
-            Phase::Reading | Phase::Ready => None,
-        };
-        let stop_deadline = match self.stopping {
-            Some(Stopping::Drain { until }) => Some(until),
-            Some(Stopping::KeepRoutes) | None => None,
-        };
         let deadline = self
             .announcer
             .deadline()
             .into_iter()
             .chain(self.policies.deadline())
             .chain(self.filtering.deadline())
-            .chain(phase_deadline)
-            .chain(stop_deadline)
+            .chain(self.phase_deadline())
+            .chain(self.stopping.and_then(Stopping::deadline))
             .chain(self.allocator.as_ref().and_then(Allocator::deadline))
             .min();
         match deadline {
@@ -296,6 +217,15 @@ impl Planning {
             Event::Ask(question, reply) => {
                 let _ = reply.send(self.answer(question));
             }
+            Event::Checked(answers) => {
+                for (check, proof) in answers {
+                    self.announcer.take_proof(&check, proof);
+                }
+            }
+            Event::Proxy(health) => self.take_proxy_health(health),
+            Event::Report(reply) => {
+                let _ = reply.send(self.report());
+            }
             Event::Stop { keep_routes } => self.stop(keep_routes, Instant::now()),
         }
     }
@@ -342,11 +272,6 @@ impl Planning {
         }
     }
 
-    /// True once the World is whole and every policy is active or has failed: before, no step plans anything.
-    fn plans(&self) -> bool {
-        !matches!(self.phase, Phase::Reading | Phase::LoadingPolicies)
-    }
-
     /// One round of planning.
     async fn step(&mut self, now: Instant) {
         self.policies.tick(now);
@@ -368,50 +293,12 @@ impl Planning {
         }
         let changes = self.announcer.plan(now, &self.world, self.policies.decisions(now));
         self.policies.log_events();
+        self.follow_data_path(now);
+        self.note_state(&changes);
         self.carry_out(now, changes).await;
         if self.phase == Phase::Binding {
             self.advance_phase(now).await;
         }
-    }
-
-    async fn advance_phase(&mut self, now: Instant) {
-        let next = match self.phase {
-            Phase::Reading if self.world.synced() => {
-                self.announcer.note(&self.world, &Touched::everything());
-                Phase::LoadingPolicies
-            }
-            Phase::LoadingPolicies
-                if self.policies.settled() || now >= self.phase_since + POLICIES_TIMEOUT =>
-            {
-                Phase::Binding
-            }
-            Phase::Binding
-                if self.first_announcement_complete() || now >= self.phase_since + BINDING_TIMEOUT =>
-            {
-                self.bgp.ready().await;
-                if let Err(error) = self.mark.set() {
-                    tracing::error!(%error, "cannot write the restart mark: the next start will not count as a restart");
-                }
-                Phase::Ready
-            }
-            _ => return,
-        };
-        tracing::info!(from = ?self.phase, to = ?next, "phase");
-        self.phase = next;
-        self.phase_since = now;
-        self.signals.phase(next);
-        // A phase may be over as soon as it begins: no policy to load, nothing to bind.
-        if next == Phase::LoadingPolicies {
-            self.follow_policies(now);
-            Box::pin(self.advance_phase(now)).await;
-        }
-    }
-
-    /// True when everything has been planned once and all that is to be bound is.
-    fn first_announcement_complete(&self) -> bool {
-        self.binder.borrow().is_some()
-            && !self.announcer.has_work()
-            && self.announcer.bindings().is_subset(&self.bound)
     }
 
     async fn carry_out(&mut self, now: Instant, changes: Changes) {
@@ -480,71 +367,6 @@ impl Planning {
             .collect();
         self.journal.all(Finder::Peers, &self.peer_problems);
     }
-
-    /// Begins to stop. A second request to withdraw does not wait for the drain any more.
-    fn stop(&mut self, keep_routes: bool, now: Instant) {
-        if keep_routes {
-            tracing::info!("stopping; the routes are left standing for the next process");
-            self.stopping = Some(Stopping::KeepRoutes);
-            return;
-        }
-        let until = match self.stopping {
-            Some(_) => now,
-            None => {
-                let node = self.world.nodes().get(&self.options.node);
-                let wait = node.map_or(Duration::ZERO, |node| {
-                    SpeakerSettings::of(&self.world, node, self.options.bind_by_default).drain_wait
-                });
-                tracing::info!(?wait, "stopping: graceful shutdown first (RFC 8326), then withdrawal");
-                self.announcer.drain(&self.world, NodeDrain::Stopping);
-                now + wait + STOP_MARGIN
-            }
-        };
-        self.stopping = Some(Stopping::Drain { until });
-    }
-
-    /// Ends sessions and, unless the next process is to find them, addresses.
-    async fn end(self, mut inbox: mpsc::Receiver<Event>) {
-        self.signals.retire();
-        if matches!(self.stopping, Some(Stopping::KeepRoutes)) {
-            self.bgp.shutdown(ShutdownMode::Silent).await;
-            return;
-        }
-        self.bgp.shutdown(ShutdownMode::Graceful { text: "Bellhop stops on this node".into() }).await;
-        if let Err(error) = self.mark.clear() {
-            tracing::error!(%error, "cannot remove the restart mark");
-        }
-        // Before it was known what to bind, an earlier process may have left something.
-        let binds = self.binder.borrow().as_ref().is_none_or(|wanted| !wanted.addresses.is_empty());
-        self.bind(BTreeSet::new());
-        if binds || !self.bound.is_empty() {
-            let unbound = |event| matches!(event, Event::Bound(bound) if bound.is_empty());
-            if !told(&mut inbox, unbound).await {
-                tracing::warn!("addresses are left on lo; they expire by themselves");
-            }
-        }
-        // Last, as an address that is still bound would be the host's own without it.
-        self.filtering.end();
-        let unfiltered = |event| matches!(event, Event::Filtered(report) if report.addresses == 0);
-        if self.filtering.may_stand() && !told(&mut inbox, unfiltered).await {
-            tracing::warn!(
-                "table inet bellhop is left; the next start takes it over, or `nft delete table inet bellhop`"
-            );
-        }
-    }
-}
-
-/// Waits until a driver has told what the end waits for, at most [`STOP_MARGIN`].
-async fn told(inbox: &mut mpsc::Receiver<Event>, what: impl Fn(Event) -> bool) -> bool {
-    let wait = async {
-        while let Some(event) = inbox.recv().await {
-            if what(event) {
-                return true;
-            }
-        }
-        false
-    };
-    tokio::time::timeout(STOP_MARGIN, wait).await.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 /// Has the planner write what it owns into the metrics.
-async fn measure(events: mpsc::Sender<Event>) {
+pub(crate) async fn measure(events: mpsc::Sender<Event>) {
     let (done, measured) = oneshot::channel();
     if events.send(Event::Measure(done)).await.is_ok() {
         // Without an answer the values before are shown.

@@ -53,6 +53,8 @@ pub struct PeerPlan {
     pub attributes: Option<Arc<RouteAttributes>>,
     /// Why it is not, or soon will not be, announced; where nothing else says it.
     pub why_not: Option<Arc<str>>,
+    /// The node has no AS number towards the peer, so nothing else was looked at.
+    pub without_asn: bool,
     /// A policy withholds it: decided again at this time, announced until then.
     pub withhold_at: Option<Instant>,
     /// The policies asked.
@@ -65,6 +67,7 @@ impl PeerPlan {
             advertisement,
             attributes: None,
             why_not: why_not.map(Into::into),
+            without_asn: false,
             withhold_at: None,
             trail: Arc::default(),
         }
@@ -79,11 +82,19 @@ impl PeerPlan {
     }
 
     pub(crate) fn without_asn() -> Self {
-        Self::new(
-            None,
-            Some("no SpeakerConfig gives this node an ASN (spec.asn), and the BGPPeer has no spec.localASN"),
-        )
+        let message =
+            "no SpeakerConfig gives this node an ASN (spec.asn), and the BGPPeer has no spec.localASN";
+        Self { without_asn: true, ..Self::new(None, Some(message)) }
     }
+}
+
+/// Why no peer hears an address from this node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Silence {
+    /// One word of the closed set of condition reasons.
+    pub reason: &'static str,
+    /// For people.
+    pub message: Arc<str>,
 }
 
 /// Where the answer to a route question goes.
@@ -116,6 +127,41 @@ impl ServicePlan {
             .flat_map(FlatMap::iter)
             .filter_map(|(peer, plan)| Some((peer.clone(), plan.attributes.clone()?)))
             .collect()
+    }
+
+    /// Why no peer is to hear `address` from `node`, which this plan is for; `None` where one is, or where the Service does
+    /// not hold the address.
+    pub fn silence(&self, address: IpAddr, node: &str) -> Option<Silence> {
+        let plan = self.addresses.get(&address)?;
+        let because = |reason, message: &str| Some(Silence { reason, message: message.into() });
+        if let Some(obstacle) = plan.obstacle {
+            return because(obstacle.reason(), obstacle.message());
+        }
+        if plan.peers.values().any(|peer| peer.attributes.is_some()) {
+            return None;
+        }
+        match self.standing {
+            Standing::Drained => return because("Drained", "the node was drained"),
+            Standing::Out => {
+                let own = self.nodes.iter().find(|(name, _)| &**name == node);
+                return match own.map(|(_, decided)| &decided.answer) {
+                    Some(NodeVerdict::Ineligible(reason) | NodeVerdict::Draining(reason)) => {
+                        because("Ineligible", reason)
+                    }
+                    _ => because("Ineligible", "a policy keeps this node from announcing"),
+                };
+            }
+            Standing::Announced | Standing::Settling(_) | Standing::Draining(_) => {}
+        }
+        let Some(peer) = plan.peers.values().max_by_key(|peer| peer.advertisement.is_some()) else {
+            return because("NoPeer", "no BGPPeer selects this node");
+        };
+        let reason = match (&peer.advertisement, peer.without_asn) {
+            (Some(_), _) => "WithheldByPolicy",
+            (None, true) => "NoASN",
+            (None, false) => "NoAdvertisement",
+        };
+        because(reason, peer.why_not.as_deref().unwrap_or_default())
     }
 
     /// Withdraws every address, for a reason that holds for all.

@@ -84,7 +84,7 @@ impl Planning {
             name: service.key.name.to_string(),
             addresses,
             allocated: self.allocated(service),
-            announced: announced(plan),
+            announced: announced(plan, &self.options.node),
         }
     }
 
@@ -156,6 +156,7 @@ impl Planning {
         problems.extend(self.peer_problems.iter().cloned());
         problems.extend(self.filtering.problems().iter().cloned());
         problems.extend(self.policies.problems());
+        problems.extend(self.data_path_problems());
         problems.extend(self.failing());
         problems
     }
@@ -320,7 +321,7 @@ impl fmt::Display for Failing {
 }
 
 /// Condition `bellhop.dev/Announced` of this node.
-pub(super) fn announced(plan: Option<&ServicePlan>) -> Condition {
+pub(super) fn announced(plan: Option<&ServicePlan>, node: &str) -> Condition {
     let not = |reason: &str, message: String| Condition { status: false, reason: reason.into(), message };
     let Some(plan) = plan.filter(|plan| !plan.addresses.is_empty()) else {
         return not("NoAddress", "the Service holds no address".into());
@@ -332,20 +333,9 @@ pub(super) fn announced(plan: Option<&ServicePlan>) -> Condition {
         let message = if draining { "graceful shutdown is announced; withdrawal follows" } else { "" };
         return Condition { status: true, reason: reason.into(), message: message.into() };
     }
-    if let Some(obstacle) = plan.addresses.values().find_map(|plan| plan.obstacle) {
-        return not(obstacle.reason(), obstacle.message().into());
-    }
-    if plan.standing == Standing::Drained {
-        return not("Drained", "a policy drained this node".into());
-    }
-    if plan.standing == Standing::Out {
-        return not("Ineligible", "a policy keeps this node from announcing".into());
-    }
-    let why =
-        plan.addresses.values().flat_map(|plan| plan.peers.values()).find_map(|peer| peer.why_not.clone());
-    match why {
-        Some(why) => not("Withheld", why.to_string()),
-        None => not("NoPeer", "no BGPPeer selects this node".into()),
+    match plan.addresses.keys().find_map(|address| plan.silence(*address, node)) {
+        Some(silence) => not(silence.reason, silence.message.to_string()),
+        None => not("Pending", "nothing has been decided yet".into()),
     }
 }
 

@@ -146,7 +146,7 @@ impl Planning {
         let mut silent: BTreeMap<String, u64> = BTreeMap::new();
         for service in self.world.services().values().filter(|service| service.wants_address) {
             count += 1;
-            let condition = announced(self.announcer.service(&service.key));
+            let condition = announced(self.announcer.service(&service.key), &self.options.node);
             if condition.status {
                 heard += 1;
             } else {

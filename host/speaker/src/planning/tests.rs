@@ -1,10 +1,13 @@
 //! Tests of the planning thread with its neighbours faked: what waits for what at a start, and what failures do.
 
-use bellhop_core::report::{ServiceRow, Status};
+use bellhop_core::report::{Answer, Question, ServiceRow, Status};
 use bellhop_index::Index;
+use bellhop_ipam::ClaimChange;
 use bellhop_policy_engine::rollout::LoadId;
+use bellhop_runtime::loader::Loaded;
 use bellhop_sandbox::{LoadError, Refusal, Stage};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 use super::allocator::WRITE_RETRY;
 use super::*;
@@ -48,6 +51,8 @@ spec:
   hook: Route
   plugin: {configMap: module, sha256: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}
 "#;
+
+mod cluster;
 
 /// Far above what any step takes; nothing here waits for it unless it fails.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -1,0 +1,267 @@
+//! `bellhop speaker`: the speaker of one node of a cluster, fed by the API server.
+//!
+//! ```text
+//! API server ─► Source (cache in <state>) ──────┐
+//! kube-proxy ─► health checks, proxy health ────┤                     ┌─► BGP task
+//! tools ─► socket ──────────────────────────────┼─► Event ─► planning ┼─► binder (lo), filter (nf_tables)
+//! loader (compiler child) ──────────────────────┤        (one thread) └─► loader, drivers of kube-proxy's health
+//! SpeakerState writer ◄─Report──────────────────┤
+//! SIGTERM, SIGINT ─► comes back? ───────────────┘
+//! Lease ─► API server; probes and metrics ─► HTTP
+//! ```
+//!
+//! Everything reaches the planning thread by one bounded channel of depth `EVENTS`. It allocates nothing: the controller
+//! does. While the API server is away nothing is told, so nothing changes; what was known last is kept in the state
+//! directory, so that a speaker that starts meanwhile announces the same.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use bellhop_core::ObjectName;
+use bellhop_core::names::NamespacedName;
+use bellhop_kubernetes::source::Counters;
+use bellhop_kubernetes::{Batch, CacheOptions, Role, SourceOptions, SpeakerLease, Writer};
+use bellhop_runtime::http::{self, Health, Heartbeat};
+use bellhop_runtime::loader;
+use bellhop_runtime::metrics::{Form, Metrics};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+
+use crate::bgp::BgpHandle;
+use crate::comes_back::{Fate, Origin, fate};
+use crate::generation::RestartMark;
+use crate::planning::{Allocation, ClusterNeighbours, Event, Planning, Signals};
+use crate::state::writer::{self, ClusterState};
+use crate::{binder, filter, health_checks, planning, proxy_health, readiness, socket, standalone};
+
+/// Events on their way to the planning thread. Each is a batch, so few are enough; a full channel slows the sources
+/// down and loses nothing.
+const EVENTS: usize = 64;
+
+/// Batches of the source on their way; one at a time keeps memory flat while a large cluster is taken in.
+const BATCHES: usize = 1;
+
+/// The first requests of the speakers of a cluster spread over this, so that a thousand of them, restarted together,
+/// list at a hundred a second.
+const START_JITTER: Duration = Duration::from_secs(10);
+
+/// The longest that the BGP task may be at one turn, which takes microseconds, and that a batch of the source may wait for
+/// the planner, which takes events in between slices of a tenth of a second. A restart helps neither before.
+const TURN: Duration = Duration::from_secs(60);
+
+/// The name under which fields are owned in the API server.
+const FIELD_MANAGER: &str = "bellhop-speaker";
+
+/// How a speaker is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of this node, as its Node object has it.
+    pub node: ObjectName,
+    /// Bellhop's own namespace.
+    pub namespace: String,
+    /// The DaemonSet that this speaker's pod comes from.
+    pub daemon_set: String,
+    /// Serve Services without a class too.
+    pub classless: bool,
+    /// A folder of the node: restart marks, the objects known last.
+    pub state: PathBuf,
+    /// Where tools ask.
+    pub socket: PathBuf,
+    /// The compiler of plugins.
+    pub compiler: PathBuf,
+    /// Where probes and metrics are answered.
+    pub listen: SocketAddr,
+    /// Where the host's `/run` can be seen, if it can: a shutdown of the host shows there first.
+    pub host_run: Option<PathBuf>,
+}
+
+/// Runs until a signal asks to stop.
+///
+/// # Errors
+/// When the state directory, a socket or the client of the API server cannot be set up; not when the API server is away.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let state = &options.state;
+    std::fs::create_dir_all(state)
+        .with_context(|| format!("cannot make the state directory {}", state.display()))?;
+    let mark = RestartMark::new(state, &options.node)
+        .with_context(|| format!("cannot read or make the restart mark in {}", state.display()))?;
+    let tools = socket::listen(&options.socket)
+        .with_context(|| format!("cannot listen for tools on {}", options.socket.display()))?;
+    let probes = http::listen(options.listen).await?;
+    let client = bellhop_kubernetes::connect().await?;
+
+    let health = Health::new(Instant::now());
+    let metrics = Arc::new(Metrics::new(Form::Speaker));
+    let signals = Signals::new(metrics.clone()).with_health(&health);
+    let (events, inbox) = mpsc::channel(EVENTS);
+    let (batches, seen) = mpsc::channel(BATCHES);
+    let source = bellhop_kubernetes::start(client.clone(), source_options(&options, &mark), batches);
+    let writer = Writer::new(client.clone(), FIELD_MANAGER);
+    let probes = {
+        let (address, planner) = (probes.local_addr()?, events.clone());
+        tracing::info!(%address, "answers /metrics, /livez and /readyz");
+        let (writer, counters, reachable) = (writer.clone(), source.counters(), source.reachable());
+        let endpoints = http::Endpoints::new(metrics.clone(), health.clone());
+        tokio::spawn(http::serve(
+            probes,
+            endpoints.measured_by(move || {
+                measure_api(&metrics, &writer, &counters, *reachable.borrow());
+                standalone::measure(planner.clone())
+            }),
+        ))
+    };
+    let lease = SpeakerLease::start(client.clone(), &options.namespace, &options.node, &options.node);
+    tokio::spawn(forward(seen, events.clone(), health.task("source", TURN)));
+    tokio::spawn(socket::serve(tools, events.clone()));
+
+    let bgp = BgpHandle::start_watched(health.task("bgp", TURN));
+    let changed = Arc::new(Notify::new());
+    writer::start(
+        ClusterState::new(writer.clone(), options.node.clone()),
+        events.clone(),
+        changed.clone(),
+        bgp.subscribe(),
+    );
+    let stopping = tokio::spawn(stop_on_signal(events.clone(), writer, options.origin())?);
+    let announced = health.condition("announced", "nothing has been announced yet");
+    tokio::spawn(readiness::follow(bgp.subscribe(), announced));
+    let planning = planner(&options, mark, bgp, events, changed)?.with_signals(signals);
+    let runtime = tokio::runtime::Handle::current();
+    let thread = std::thread::Builder::new()
+        .name("planning".into())
+        .spawn(move || runtime.block_on(planning.run(inbox)))
+        .context("cannot start the planning thread")?;
+    tokio::task::spawn_blocking(move || thread.join())
+        .await?
+        .map_err(|_| anyhow::anyhow!("the planning thread panicked; see the log above"))?;
+
+    probes.abort();
+    drop(source);
+    let left = stopping.is_finished() && matches!(stopping.await, Ok(Some(Fate::Leaves(_))));
+    if left {
+        // Others need not wait until it runs out. A speaker that comes back is not missed for so short a time.
+        lease.release().await;
+    }
+    remove(&options.socket)
+}
+
+/// Writes what the API server's side has counted into the metrics.
+fn measure_api(metrics: &Metrics, writer: &Writer, watches: &Counters, reachable: bool) {
+    let counts = writer.counts();
+    let calls = counts.iter().map(|((kind, verb, result), count)| (*kind, verb.as_str(), *result, *count));
+    metrics.set_api_writes(calls);
+    metrics.api_reachable.set_bool(reachable);
+    metrics.watch_events.set(watches.events.load(Ordering::Relaxed) as f64);
+    metrics.watch_relists.set(watches.relists.load(Ordering::Relaxed) as f64);
+    metrics.watch_failures.set(watches.failures.load(Ordering::Relaxed) as f64);
+}
+
+impl Options {
+    fn origin(&self) -> Origin {
+        Origin {
+            node: self.node.clone(),
+            daemon_set: NamespacedName::new(self.namespace.as_str(), self.daemon_set.as_str()),
+            host_run: self.host_run.clone(),
+        }
+    }
+}
+
+fn source_options(options: &Options, mark: &RestartMark) -> SourceOptions {
+    SourceOptions {
+        role: Role::Speaker,
+        index: bellhop_index::Options {
+            namespace: options.namespace.as_str().into(),
+            classless: options.classless,
+        },
+        cache: Some(CacheOptions { folder: options.state.join("cache"), boot_id: mark.boot_id().into() }),
+        jitter: START_JITTER,
+    }
+}
+
+fn planner(
+    options: &Options,
+    mark: RestartMark,
+    bgp: BgpHandle,
+    events: mpsc::Sender<Event>,
+    state_changed: Arc<Notify>,
+) -> anyhow::Result<Planning> {
+    let neighbours = ClusterNeighbours {
+        health_checks: health_checks::start(events.clone()),
+        proxy_health: proxy_health::start(events.clone()),
+        state_changed,
+    };
+    let planning = Planning::new(
+        planning::Options {
+            node: options.node.clone(),
+            allocation: Allocation::Controller,
+            bind_by_default: false,
+        },
+        mark,
+        bgp,
+        binder::start(events.clone()).context("cannot open a netlink socket")?,
+        filter::start(options.node.clone(), events.clone()),
+        loader::start(options.compiler.clone(), events),
+    );
+    Ok(planning.in_cluster(neighbours))
+}
+
+/// Hands what the source saw to the planner; alive as long as the planner takes it.
+async fn forward(mut batches: mpsc::Receiver<Batch>, events: mpsc::Sender<Event>, heartbeat: Heartbeat) {
+    while let Some(batch) = batches.recv().await {
+        heartbeat.begin(Instant::now());
+        if events.send(Event::Deltas(batch.deltas)).await.is_err() {
+            break;
+        }
+        heartbeat.wait();
+    }
+    heartbeat.retire();
+}
+
+/// Waits for signals: the first asks what becomes of this speaker and stops accordingly, each further one stops at once.
+///
+/// # Errors
+/// When signals cannot be listened for.
+fn stop_on_signal(
+    events: mpsc::Sender<Event>,
+    writer: Writer,
+    origin: Origin,
+) -> std::io::Result<impl Future<Output = Option<Fate>> + Send> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        next(&mut terminate, &mut interrupt).await;
+        let fate = fate(&writer, &origin).await;
+        match &fate {
+            Fate::ComesBack => tracing::info!("this speaker comes back on this node"),
+            Fate::Leaves(reason) => tracing::info!(reason, "this speaker does not come back on this node"),
+            Fate::Unknown(reason) => {
+                tracing::warn!(reason, "cannot tell whether this speaker comes back on this node");
+            }
+        }
+        let keep_routes = fate.keeps_routes();
+        while events.send(Event::Stop { keep_routes }).await.is_ok() {
+            tokio::select! {
+                () = events.closed() => break,
+                () = next(&mut terminate, &mut interrupt) => {}
+            }
+        }
+        Some(fate)
+    })
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn remove(socket: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
