@@ -71,9 +71,7 @@ impl Announcements {
 
     /// Why a policy's version in force is not in force on some node.
     pub(crate) fn policy_trouble(&self, policy: &ObjectName) -> Option<(&ObjectName, &str)> {
-        self.speakers
-            .iter()
-            .find_map(|(node, speaker)| Some((node, speaker.policies.get(policy)?.as_str())))
+        self.speakers.iter().find_map(|(node, speaker)| Some((node, speaker.policies.get(policy)?.as_str())))
     }
 
     fn announced(&mut self, address: IpAddr) -> bool {
@@ -98,9 +96,7 @@ impl Speaker {
             truncated: status.announced.len() >= RANGES_MAX,
             ranges,
             exceptions: exceptions.collect(),
-            policies: policies
-                .map(|policy| (policy.name.as_str().into(), policy.message.clone()))
-                .collect(),
+            policies: policies.map(|policy| (policy.name.as_str().into(), policy.message.clone())).collect(),
         }
     }
 }

@@ -75,10 +75,7 @@ pub(crate) struct Known<S> {
 impl<S> Known<S> {
     /// What a write takes for granted.
     pub(crate) fn condition(&self) -> Condition {
-        Condition {
-            uid: Some(self.uid.clone()),
-            resource_version: Some(self.resource_version.clone()),
-        }
+        Condition { uid: Some(self.uid.clone()), resource_version: Some(self.resource_version.clone()) }
     }
 }
 

@@ -48,6 +48,8 @@ struct Actual {
 struct Pending {
     change: ClaimChange,
     in_flight: bool,
+    /// UID of the claim that is being changed, while that is under way.
+    of: Option<Arc<str>>,
     /// The server's words, while it refuses the change.
     refused: Option<String>,
 }
@@ -133,7 +135,7 @@ impl Claims {
             }
         }
         let entry = self.entries.entry(address).or_default();
-        entry.pending = Some(Pending { change, in_flight: false, refused: None });
+        entry.pending = Some(Pending { change, in_flight: false, of: None, refused: None });
         self.queue(now, address);
         Some(Delta::Claim(address, delta))
     }
@@ -171,8 +173,11 @@ impl Claims {
         };
         while let Some(address) = queue(self) {
             if let Some(write) = self.write(address, holders) {
-                if let Some(pending) = self.entries.get_mut(&address).and_then(|entry| entry.pending.as_mut()) {
+                if let Some(entry) = self.entries.get_mut(&address)
+                    && let Some(pending) = &mut entry.pending
+                {
                     pending.in_flight = true;
+                    pending.of = entry.actual.as_ref().map(|actual| actual.stored.uid.clone());
                 }
                 return Some((address, write));
             }
@@ -197,9 +202,9 @@ impl Claims {
         let actual = entry.actual.as_ref()?;
         let mut gone = Vec::new();
         for holder in actual.claim.iter().flat_map(|claim| &claim.holders) {
-            let stays = after.as_ref().is_some_and(|claim| {
-                claim.holders.iter().any(|other| other.service == holder.service)
-            });
+            let stays = after
+                .as_ref()
+                .is_some_and(|claim| claim.holders.iter().any(|other| other.service == holder.service));
             if stays {
                 continue;
             }
@@ -307,7 +312,8 @@ impl Claims {
         (changed && !self.is_in_flight(address)).then(|| self.drop_pending(address))
     }
 
-    fn is_in_flight(&self, address: IpAddr) -> bool {
+    /// True while an answer about the claim of this address is awaited.
+    pub(crate) fn is_in_flight(&self, address: IpAddr) -> bool {
         let pending = self.entries.get(&address).and_then(|entry| entry.pending.as_ref());
         pending.is_some_and(|pending| pending.in_flight)
     }
@@ -346,10 +352,17 @@ impl Claims {
                 Finished::Confirmed
             }
             Ok(Answer::Gone) => {
+                let pending = self.entries.get(&address).and_then(|entry| entry.pending.as_ref());
+                let released = pending.and_then(|pending| pending.of.clone());
                 self.settle(address);
                 let entry = self.entries.entry(address).or_default();
                 entry.backoff = Backoff::default();
-                entry.released = entry.actual.take().map(|actual| actual.stored.uid);
+                if entry.actual.as_ref().is_some_and(|actual| Some(&actual.stored.uid) != released.as_ref()) {
+                    // The watch was faster, and shows the next claim of the address.
+                    return Finished::Otherwise(self.truth(address), None);
+                }
+                entry.actual = None;
+                entry.released = released;
                 Finished::Confirmed
             }
             Ok(Answer::Claim(read)) => {
@@ -408,9 +421,10 @@ impl Claims {
         self.changes.clear();
         self.later.clear();
         self.blocked.clear();
-        let pending = self.entries.iter().filter(|(_, entry)| {
-            entry.pending.as_ref().is_some_and(|pending| !pending.in_flight)
-        });
+        let pending = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.pending.as_ref().is_some_and(|pending| !pending.in_flight));
         let pending: Vec<IpAddr> = pending.map(|(address, _)| *address).collect();
         pending.into_iter().map(|address| self.drop_pending(address)).collect()
     }
@@ -441,6 +455,3 @@ pub(crate) enum Finished {
     /// It is tried again later.
     Retried,
 }
-
-#[cfg(test)]
-mod tests;

@@ -68,13 +68,6 @@ pub struct Order {
     pub write: Write,
 }
 
-/// How a planner is set up.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Bellhop's own namespace.
-    pub namespace: Arc<str>,
-}
-
 /// How far a start is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
@@ -106,7 +99,6 @@ struct ServiceSeen {
 
 /// The planner's state.
 pub struct Planner {
-    options: Options,
     leading: bool,
     phase: Phase,
     phase_since: Option<Instant>,
@@ -148,16 +140,15 @@ pub struct Planner {
 
 impl Planner {
     /// A standby that knows nothing yet; modules are loaded by `loader`.
-    pub fn new(options: Options, loader: mpsc::Sender<Job>) -> Self {
+    pub fn new(loader: mpsc::Sender<Job>) -> Self {
         Self {
-            options,
             leading: false,
             phase: Phase::Reading,
             phase_since: None,
             leading_since: None,
             world: World::default(),
             policy_world: World::default(),
-            ledger: Ledger::new(),
+            ledger: Ledger::new().one_per_family(),
             policies: Policies::new(loader),
             journal: Journal::default(),
             unplanned: Touched::default(),
@@ -468,7 +459,10 @@ impl Planner {
         if !self.leading || self.phase != Phase::Ready {
             return Vec::new();
         }
-        self.leading_since.get_or_insert(now);
+        if self.leading_since.is_none() {
+            self.leading_since = Some(now);
+            self.compare_announcements(now);
+        }
         self.plan_claims(now);
         if self.announced_due.is_some_and(|due| due <= now) {
             self.announced_due = None;
@@ -520,8 +514,7 @@ impl Planner {
         self.replan = false;
         let touched = std::mem::take(&mut self.unplanned);
         self.tell_previous(&touched);
-        let plan =
-            self.ledger.plan(&self.world, &touched, Mode::Allocate, self.policies.decisions(now));
+        let plan = self.ledger.plan(&self.world, &touched, Mode::Allocate, self.policies.decisions(now));
         self.journal.all(Finder::Pools, &plan.problems);
         for (service, allocation) in &plan.outcomes {
             let problems: Vec<Problem> =
@@ -541,7 +534,8 @@ impl Planner {
         }
     }
 
-    /// Tells the ledger of addresses that a status of ours lists though no claim gives them to the Service.
+    /// Tells the ledger of addresses that a status of ours lists though no claim gives them to the Service, and which of
+    /// several of a family it lists.
     fn tell_previous(&mut self, touched: &Touched) {
         let keys: Vec<ServiceKey> = if touched.synced {
             self.services.iter().map(|(key, _)| key.clone()).collect()
@@ -555,7 +549,8 @@ impl Planner {
                     let claim = self.world.claims().get(address);
                     claim.is_some_and(|claim| claim.holders.iter().any(|holder| holder.uid == known.uid))
                 };
-                known.seen.ingress.iter().filter(|address| !held(address)).copied().collect()
+                let several = self.world.claims_of(&known.uid).nth(1).is_some();
+                known.seen.ingress.iter().filter(|a| several || !held(a)).copied().collect()
             } else {
                 Vec::new()
             };
@@ -591,8 +586,7 @@ impl Planner {
     /// When [`Planner::step`] is due without any input.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let loading = (self.phase == Phase::LoadingPolicies).then_some(self.phase_since).flatten();
-        let mut deadlines =
-            vec![self.policies.deadline(), loading.map(|since| since + POLICIES_TIMEOUT)];
+        let mut deadlines = vec![self.policies.deadline(), loading.map(|since| since + POLICIES_TIMEOUT)];
         if self.leading && self.phase == Phase::Ready {
             deadlines.extend([self.claims.deadline(), self.services.deadline(), self.objects.deadline()]);
             deadlines.extend([self.announced_due, self.copies_deadline()]);

@@ -9,16 +9,18 @@
 //!
 //! A write that is cancelled at a stop may have happened or not; the next leader finds out by reading.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use bellhop_kubernetes::{
     Batch, Election, Leadership, Recorder, Role, SourceOptions, Writer, connect, start as watch,
 };
+use bellhop_runtime::http::{self, Condition, Endpoints, Health, Heartbeat};
 use bellhop_runtime::loader::{self, Loaded};
+use bellhop_runtime::metrics::{Form, Metrics};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -36,8 +38,11 @@ const BATCHES: usize = 1;
 /// Events taken in before the next round of planning.
 const BURST: usize = 64;
 
-/// The planning thread turns at least this often, so that liveness can be told from its turns.
+/// The planning thread wakes up at least this often.
 const TURN: Duration = Duration::from_secs(5);
+
+/// Longest turn of a planning thread that lives: a full plan of a large cluster takes seconds on a slow machine.
+const TURN_MAX: Duration = Duration::from_secs(60);
 
 /// How long a stop waits for writes under way.
 const STOP_WAIT: Duration = Duration::from_secs(3);
@@ -56,6 +61,8 @@ pub struct Options {
     pub classless: bool,
     /// The compiler of plugins.
     pub compiler: PathBuf,
+    /// Where probes and metrics are answered.
+    pub listen: SocketAddr,
 }
 
 /// What reaches the planning thread.
@@ -71,37 +78,16 @@ impl From<Box<Loaded>> for Event {
     }
 }
 
-/// How a controller is, for its probes.
-#[derive(Debug, Default)]
-pub struct Health {
-    turns: AtomicU64,
-    ready: AtomicBool,
-    leading: AtomicBool,
-}
-
-impl Health {
-    /// How often the planning thread has turned; it does every 5 s at least.
-    pub fn turns(&self) -> u64 {
-        self.turns.load(Ordering::Relaxed)
-    }
-
-    /// Everything has been listed once: a leader decides, a standby could.
-    pub fn ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
-    }
-
-    /// This process leads.
-    pub fn leading(&self) -> bool {
-        self.leading.load(Ordering::Relaxed)
-    }
-}
-
-/// Runs until a signal asks to stop, or another process leads in the place of this one after it led.
+/// Runs until a signal asks to stop. A leader that loses its Lease goes on as a standby.
 ///
 /// # Errors
-/// When there is no API server to be found, or the threads cannot be started.
-pub async fn run(options: Options, health: Arc<Health>) -> anyhow::Result<()> {
-    let client = connect().await.context("cannot connect")?;
+/// When nothing says where the API server is, or it cannot be listened for probes; not when the API server is away.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let probes = http::listen(options.listen).await?;
+    let client = connect().await?;
+    let health = Health::new(Instant::now());
+    let metrics = Arc::new(Metrics::new(Form::Controller));
+    let probes = tokio::spawn(http::serve(probes, Endpoints::new(metrics.clone(), health.clone())));
     let namespace: Arc<str> = options.namespace.as_str().into();
     let election = Election::start(client.clone(), &namespace, LEASE, &options.name);
     let leadership = election.leadership();
@@ -120,11 +106,15 @@ pub async fn run(options: Options, health: Arc<Health>) -> anyhow::Result<()> {
     tokio::spawn(forward(readings, events.clone()));
     tokio::spawn(follow(leadership, events.clone()));
     tokio::spawn(stop_on_signal(events.clone()));
-    let planner = Planner::new(
-        planning::Options { namespace },
-        loader::start(options.compiler, events.clone()),
-    );
-    let driver = Driver { planner, store, recorder, events, health };
+    let planner = Planner::new(loader::start(options.compiler, events.clone()));
+    let driver = Driver {
+        planner,
+        store,
+        recorder,
+        events,
+        heartbeat: health.task("planning", TURN_MAX),
+        listed: health.condition("caches", "objects have not been listed whole yet"),
+    };
     let runtime = tokio::runtime::Handle::current();
     let thread = std::thread::Builder::new()
         .name("planning".into())
@@ -134,6 +124,7 @@ pub async fn run(options: Options, health: Arc<Health>) -> anyhow::Result<()> {
         .await?
         .map_err(|_| anyhow::anyhow!("the planning thread panicked; see the log above"))?;
     drop(source);
+    probes.abort();
     election.release().await;
     Ok(())
 }
@@ -192,7 +183,8 @@ struct Driver<S> {
     store: Arc<S>,
     recorder: Recorder,
     events: mpsc::Sender<Event>,
-    health: Arc<Health>,
+    heartbeat: Heartbeat,
+    listed: Condition,
 }
 
 impl<S: Store> Driver<S> {
@@ -203,7 +195,9 @@ impl<S: Store> Driver<S> {
             let now = Instant::now();
             let due = self.planner.deadline(now).map_or(now + TURN, |due| due.min(now + TURN));
             let due = stop_by.map_or(due, |by| due.min(by));
+            self.heartbeat.wait();
             let mut next = tokio::time::timeout_at(due.into(), inbox.recv()).await.ok().flatten();
+            self.heartbeat.begin(Instant::now());
             for _ in 0..BURST {
                 let Some(event) = next else { break };
                 match event {
@@ -221,12 +215,10 @@ impl<S: Store> Driver<S> {
             }
             self.turn();
         }
+        self.heartbeat.retire();
     }
 
     fn take(&mut self, input: Input) {
-        if let Input::Leading(leading) = &input {
-            self.health.leading.store(*leading, Ordering::Relaxed);
-        }
         self.planner.take(Instant::now(), input);
     }
 
@@ -241,7 +233,8 @@ impl<S: Store> Driver<S> {
         for event in self.planner.take_events() {
             self.recorder.record(event);
         }
-        self.health.turns.fetch_add(1, Ordering::Relaxed);
-        self.health.ready.store(self.planner.phase() != Phase::Reading, Ordering::Relaxed);
+        if self.planner.phase() != Phase::Reading {
+            self.listed.met();
+        }
     }
 }

@@ -198,10 +198,13 @@ mod tests {
             },
         });
         let deltas = Index::new(Options::default()).apply("p.json", manifest.to_string().as_bytes());
-        deltas.iter().find_map(|delta| match delta {
-            Delta::Policy(_, policy) => policy.clone(),
-            other => panic!("{other:?}"),
-        }).unwrap()
+        deltas
+            .iter()
+            .find_map(|delta| match delta {
+                Delta::Policy(_, policy) => policy.clone(),
+                other => panic!("{other:?}"),
+            })
+            .unwrap()
     }
 
     #[test]
@@ -211,8 +214,11 @@ mod tests {
         assert!(is_copy_of(&copy.name, "by-label") && !is_copy_of(&copy.name, "by"), "{}", copy.name);
         let data = BTreeMap::from([(SPEC_KEY.into(), copy.spec.as_bytes().into())]);
         let read = policy_of(&policy.name, &ModuleSource { name: copy.name.clone(), data }).unwrap();
-        let expected =
-            DecisionPolicy { config_map: copy.name.clone(), module_key: MODULE_KEY.into(), ..(*policy).clone() };
+        let expected = DecisionPolicy {
+            config_map: copy.name.clone(),
+            module_key: MODULE_KEY.into(),
+            ..(*policy).clone()
+        };
         assert_eq!(*read, expected);
     }
 

@@ -226,9 +226,10 @@ fn usage(pool: &AddressPool, usage: &[FamilyUsage]) -> AddressPoolStatus {
         let used = usage.iter().find(|usage| usage.family == family).map_or(0, |usage| usage.used);
         Some(PoolUsage::new(capacity, u128::from(used)))
     };
-    let shown = ranges.iter().take(POOL_RANGES_MAX).map(|(first, last)| {
-        if first == last { first.to_string() } else { format!("{first}-{last}") }
-    });
+    let shown = ranges
+        .iter()
+        .take(POOL_RANGES_MAX)
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
     AddressPoolStatus {
         ranges: shown.collect(),
         ipv4: of(Family::Ipv4),
@@ -303,9 +304,13 @@ mod tests {
         let pool = AddressPool {
             name: "a".into(),
             labels: Default::default(),
-            ranges: ["203.0.113.8-203.0.113.15", "203.0.113.0-203.0.113.7", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]
-                .map(range)
-                .to_vec(),
+            ranges: [
+                "203.0.113.8-203.0.113.15",
+                "203.0.113.0-203.0.113.7",
+                "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+            ]
+            .map(range)
+            .to_vec(),
             exclude: ["203.0.113.4-203.0.113.5", "203.0.113.15", "203.0.113.200", "::", "2001:db8::1"]
                 .map(range)
                 .to_vec(),

@@ -32,7 +32,8 @@ impl Planner {
         let policies: Vec<_> = self.world.policies().iter().map(|(n, p)| (n.clone(), p.clone())).collect();
         for (name, spec) in policies {
             let object = ObjectRef::cluster("DecisionPolicy", name.clone());
-            let active = self.objects.of(&object).and_then(|known| known.seen.policy.as_ref()?.active.clone());
+            let active =
+                self.objects.of(&object).and_then(|known| known.seen.policy.as_ref()?.active.clone());
             let copy = active.and_then(|active| {
                 let copy = self.world.modules().get(&*active.config_map)?;
                 versions::policy_of(&name, copy)
@@ -47,7 +48,8 @@ impl Planner {
         for (name, policy) in self.world.policies() {
             self.policy_world.apply(Delta::Policy(name.clone(), Some(policy.clone())));
         }
-        let gone = self.policy_world.policies().keys().filter(|name| !self.world.policies().contains_key(*name));
+        let gone =
+            self.policy_world.policies().keys().filter(|name| !self.world.policies().contains_key(*name));
         let gone: Vec<ObjectName> = gone.cloned().collect();
         for name in gone {
             self.policy_world.apply(Delta::Policy(name, None));
@@ -84,10 +86,10 @@ impl Planner {
         let candidate = rollout.as_ref().filter(|status| status.step != "Active").and_then(|status| {
             let policy = self.world.policies().get(&name)?;
             let version = Copy::of(policy).version;
-            status.candidate.is_some().then(|| PluginVersion {
-                config_map: policy.config_map.to_string(),
-                ..version
-            })
+            status
+                .candidate
+                .is_some()
+                .then(|| PluginVersion { config_map: policy.config_map.to_string(), ..version })
         });
         let step = rollout.as_ref().and_then(|status| step(status.step));
         let mut after = DecisionPolicyStatus { active, candidate, step, ..before.clone() };
@@ -153,7 +155,9 @@ impl Planner {
                 let message = format!("version {} is in force", version.digest);
                 Told::new(ConditionStatus::True, Reason::Ready.as_str(), message)
             }
-            None => Told::new(ConditionStatus::False, Reason::Loading.as_str(), "its version is being loaded"),
+            None => {
+                Told::new(ConditionStatus::False, Reason::Loading.as_str(), "its version is being loaded")
+            }
         });
         let progressing = if loading {
             let message = "a version is being verified, compiled and tested";
@@ -192,7 +196,8 @@ impl Planner {
         let (kind, reason, note) = if before.active != after.active {
             let note = after.active.as_ref().map(|active| format!("version {} is in force", active.digest));
             (EventKind::Normal, Reason::PolicyActive, note?)
-        } else if !same && ready.status == ConditionStatus::False && after.step == Some(RolloutStep::Rejected) {
+        } else if !same && ready.status == ConditionStatus::False && after.step == Some(RolloutStep::Rejected)
+        {
             (EventKind::Warning, Reason::PolicyRejected, ready.message.clone())
         } else {
             return None;
@@ -212,9 +217,10 @@ impl Planner {
         if let Some((policy, name)) = self.old_copies.pop() {
             return Some((Target::OldCopy(name.clone()), Write::DeleteCopy { name, policy }));
         }
-        let ready = self.copies.iter_mut().find(|(_, copying)| {
-            copying.manifest.is_some() && copying.backoff.until(now).is_none()
-        });
+        let ready = self
+            .copies
+            .iter_mut()
+            .find(|(_, copying)| copying.manifest.is_some() && copying.backoff.until(now).is_none());
         let (policy, copying) = ready?;
         let name = copying.copy.name.clone();
         let manifest = copying.manifest.take()?.into();
@@ -261,7 +267,8 @@ impl Planner {
         before: Option<&DecisionPolicyStatus>,
         after: &DecisionPolicyStatus,
     ) {
-        let name = |status: &DecisionPolicyStatus| status.active.as_ref().map(|active| active.config_map.clone());
+        let name =
+            |status: &DecisionPolicyStatus| status.active.as_ref().map(|active| active.config_map.clone());
         let (before, after) = (before.and_then(name), name(after));
         if before == after {
             return;
@@ -270,7 +277,8 @@ impl Planner {
             [&before, &after].iter().any(|kept| kept.as_deref() == Some(&**copy))
                 || self.world.policies().values().any(|policy| policy.config_map == *copy)
         };
-        let old = self.config_maps.iter().filter(|copy| versions::is_copy_of(copy, &object.name) && !kept(copy));
+        let old =
+            self.config_maps.iter().filter(|copy| versions::is_copy_of(copy, &object.name) && !kept(copy));
         let old: Vec<ObjectName> = old.cloned().collect();
         self.old_copies.extend(old.into_iter().map(|copy| (object.name.clone(), copy)));
     }

@@ -78,9 +78,10 @@ impl Planner {
         let mut conditions =
             vec![allocated.condition(ALLOCATED, known.generation, &before.conditions, &self.now_text)];
         if !ingress.is_empty() {
-            let announced = self.announced.get(key).cloned().map(|told| {
-                told.condition(ANNOUNCED, known.generation, &before.conditions, &self.now_text)
-            });
+            let announced =
+                self.announced.get(key).cloned().map(|told| {
+                    told.condition(ANNOUNCED, known.generation, &before.conditions, &self.now_text)
+                });
             conditions.extend(announced.or_else(|| of_type(&before.conditions, ANNOUNCED).cloned()));
         }
         let seen = ServiceSeen { ingress, conditions };
@@ -92,8 +93,7 @@ impl Planner {
         }
         let ingress: Vec<Value> =
             seen.ingress.iter().map(|address| json!({ "ip": address, "ipMode": "VIP" })).collect();
-        let status =
-            json!({ "loadBalancer": { "ingress": ingress }, "conditions": seen.conditions });
+        let status = json!({ "loadBalancer": { "ingress": ingress }, "conditions": seen.conditions });
         let event = self.allocation_event(key, before, &seen);
         Some((Sent { seen, event }, status))
     }
@@ -117,6 +117,12 @@ impl Planner {
             return Wish::Nothing;
         }
         let Some(outcome) = self.ledger.outcomes().get(key) else { return Wish::Wait };
+        let listed = known.seen.ingress.iter().filter(|address| !outcome.addresses.contains(address));
+        if is_ours(&known.seen.conditions) && listed.copied().any(|address| self.claims.is_in_flight(address))
+        {
+            // Another controller may have claimed it for this Service; the answer on its way will tell.
+            return Wish::Wait;
+        }
         let confirmed = |address: &IpAddr| self.claims.confirmed(*address, &known.uid);
         let missing = outcome.addresses.iter().find(|address| !confirmed(address));
         let refused = missing.and_then(|address| Some((address, self.claims.refused(*address)?)));
@@ -133,7 +139,8 @@ impl Planner {
 
     /// The Event of an allocation that came about or failed; `None` where nothing changed.
     fn allocation_event(&self, key: &ServiceKey, before: &ServiceSeen, after: &ServiceSeen) -> Option<Event> {
-        let (before, after) = (of_type(&before.conditions, ALLOCATED), of_type(&after.conditions, ALLOCATED)?);
+        let (before, after) =
+            (of_type(&before.conditions, ALLOCATED), of_type(&after.conditions, ALLOCATED)?);
         if before.is_some_and(|before| (before.status, &before.reason) == (after.status, &after.reason)) {
             return None;
         }
