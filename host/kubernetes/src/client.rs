@@ -40,14 +40,17 @@ pub async fn connect() -> Result<Client, ConnectError> {
     client(config)
 }
 
-/// A client with this crate's timeouts: to connect they are short; a response has its timeout where it is asked for, as
-/// a watch has none.
+/// A client with this crate's timeouts, and without retries of its own: to connect the timeout is short; a response has its
+/// timeout where it is asked for, as a watch has none. Everything in this crate wants a client that was made here.
 ///
 /// # Errors
 /// When certificates or keys of the configuration cannot be used.
 pub fn client(mut config: Config) -> Result<Client, ConnectError> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = None;
+    // By default kube sends a request again after 429 and 503, up to 15 times and with waits of up to 1,000 s each: a write
+    // would go out long after its caller lost the right to it. Who asks decides whether to ask again.
+    config.default_retry = false;
     let server = config.cluster_url.to_string();
     Client::try_from(config).map_err(|source| ConnectError::Client { server, source: Box::new(source) })
 }

@@ -10,6 +10,8 @@ use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
 use serde::Deserialize;
+use tracing::instrument::WithSubscriber as _;
+use tracing::subscriber::NoSubscriber;
 
 use crate::client::chain;
 
@@ -159,12 +161,17 @@ pub(crate) async fn send(client: &Client, request: Request) -> Result<Response<B
         built = built.header(CONTENT_TYPE, content_type);
     }
     let built = built.body(Body::from(request.body)).map_err(|error| Failure::silent(error.to_string()))?;
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.send(built));
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, quietly(client.send(built)));
     let response = answer.await.map_err(|_| Failure::silent("no answer within 60 s"))??;
     if response.status().is_success() {
         return Ok(response);
     }
     Err(Failure::Refused(refusal(response).await))
+}
+
+/// Without kube's own log of every failure: what fails is told where it is known what it means, and once.
+fn quietly<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    future.with_subscriber(NoSubscriber::default())
 }
 
 async fn refusal(response: Response<Body>) -> Refusal {
@@ -190,7 +197,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub(crate) async fn exchange(client: &Client, request: Request) -> Result<Bytes, Failure> {
     let response = send(client, request).await?;
     let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect();
-    match tokio::time::timeout(ANSWER_TIMEOUT, body).await {
+    match tokio::time::timeout(ANSWER_TIMEOUT, quietly(body)).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) => Err(Failure::silent(format!("the answer broke off: {}", chain(&*error)))),
         Err(_) => Err(Failure::silent("the answer took longer than 60 s")),
@@ -226,7 +233,7 @@ impl Lines {
             if self.searched > LINE_MAX_BYTES {
                 return Err(Failure::silent("an event is larger than 16 MiB"));
             }
-            match self.body.frame().await {
+            match quietly(self.body.frame()).await {
                 None => return Ok(None),
                 Some(Ok(frame)) => self.buffer.extend(frame.into_data().unwrap_or_default()),
                 Some(Err(error)) => {

@@ -280,7 +280,8 @@ impl Writer {
     }
 
     /// Sets what this field manager has of an object's status, by server-side apply, if the object is as `condition` says.
-    /// What was applied before and is left out now is removed.
+    /// What was applied before and is left out now is removed. Let the condition name a `resourceVersion`: for the status of a
+    /// custom resource the API server overlooks a UID that is not the object's.
     ///
     /// # Errors
     /// [`WriteError::Conflict`] where the object is another one or was changed, [`WriteError::NotFound`] where it is gone.
