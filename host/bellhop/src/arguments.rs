@@ -8,14 +8,13 @@ use bellhop_cli::Tool;
 use bellhop_speaker::standalone::Options;
 use clap::{Args, Parser, Subcommand};
 
-use crate::logging::{self, LogFormat};
-
-/// Worker threads of the runtime: sockets and timers only; planning and plugins have threads of their own.
-const RUNTIME_THREADS: usize = 2;
+use crate::controller::Controller;
+use crate::process::{self, Process};
+use crate::speaker::Speaker;
 
 /// A load balancer for Kubernetes Services on bare metal, with decisions made by sandboxed plugins.
 #[derive(Parser, Debug)]
-#[command(name = "bellhop", version)]
+#[command(name = "bellhop", bin_name = bellhop_cli::called_as(), version)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -25,6 +24,10 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Allocate and announce on one node, fed by a watched folder of manifests; no API server.
     Standalone(Box<Standalone>),
+    /// Announce from one node of a cluster what the controller has allocated.
+    Speaker(Box<Speaker>),
+    /// Allocate addresses in a cluster, write status, bring policies' versions into force; of several the one that leads does.
+    Controller(Box<Controller>),
     #[command(flatten)]
     Tool(Tool),
 }
@@ -60,50 +63,27 @@ pub(crate) struct Standalone {
     /// On SIGTERM leave the routes standing for the next process (for an upgrade) in place of withdrawing them.
     #[arg(long)]
     keep_routes_on_stop: bool,
-    /// What is logged, in the form of RUST_LOG.
-    #[arg(long, default_value = "info", value_name = "FILTER")]
-    log: String,
-    /// Form of the log.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
+    #[command(flatten)]
+    process: Process,
 }
 
 impl Standalone {
     /// Runs until a signal; 0 after a stop that was asked for, 2 when it could not start.
     pub(crate) fn run(self) -> ExitCode {
-        if let Err(message) = logging::start(&self.log, self.log_format) {
-            bellhop_cli::output::stderr(&format!("bellhop: {message}\n"));
-            return ExitCode::from(2);
-        }
-        match self.start() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                tracing::error!("{error:#}");
-                ExitCode::from(2)
-            }
-        }
-    }
-
-    fn start(self) -> anyhow::Result<()> {
-        let compiler = match self.compiler {
-            Some(path) => path,
-            None => std::env::current_exe()?.with_file_name("bellhop-compiler"),
-        };
-        let options = Options {
-            manifests: self.manifests,
-            state: self.state,
-            node: self.node.into(),
-            allocate: self.allocate,
-            socket: self.socket,
-            listen: self.listen,
-            compiler,
-            namespace: self.namespace,
-            keep_routes_on_stop: self.keep_routes_on_stop,
-        };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(RUNTIME_THREADS)
-            .enable_all()
-            .build()?;
-        runtime.block_on(bellhop_speaker::standalone::run(options))
+        let process = self.process.clone();
+        process.run(|| {
+            let options = Options {
+                manifests: self.manifests,
+                state: self.state,
+                node: self.node.into(),
+                allocate: self.allocate,
+                socket: self.socket,
+                listen: self.listen,
+                compiler: process::compiler(self.compiler)?,
+                namespace: self.namespace,
+                keep_routes_on_stop: self.keep_routes_on_stop,
+            };
+            Ok(bellhop_speaker::standalone::run(options))
+        })
     }
 }

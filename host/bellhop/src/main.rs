@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod controller;
 mod logging;
+mod process;
+mod speaker;
 
 use std::process::ExitCode;
 
@@ -14,6 +17,8 @@ use arguments::{Arguments, Command};
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Standalone(standalone) => standalone.run(),
+        Command::Speaker(speaker) => speaker.run(),
+        Command::Controller(controller) => controller.run(),
         Command::Tool(tool) => bellhop_cli::run(tool),
     }
 }
