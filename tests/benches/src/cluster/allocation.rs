@@ -142,17 +142,17 @@ fn controller_run(site: &Site, services: u32, bare: Duration, rows: &mut Vec<Row
     Ok(controller)
 }
 
-/// Waits until no Service and no claim is written any more; what was written until then.
+/// Waits until nothing but Leases is written any more; what was written until then.
 ///
 /// # Errors
 /// When there is no end of it.
 pub(super) fn quiet(api: &Api) -> Result<Writes> {
-    let ours = |writes: &Writes| (writes.to("services/status"), writes.to("addressclaims"));
+    let news = |writes: &Writes| writes.but_to(&["leases"]);
     let mut last = (Writes::of(api)?, SystemTime::now());
     wait_until("nothing is written any more", DEADLINE, || {
         std::thread::sleep(Duration::from_secs(1));
         let now = Writes::of(api)?;
-        if ours(&now) != ours(&last.0) {
+        if news(&now) != news(&last.0) {
             last = (now, SystemTime::now());
             return Ok(None);
         }
