@@ -39,7 +39,7 @@ use crate::{arrows, e2e, image, rules, suites};
 const LAB: &str = "bellhop-lab";
 /// As [`LAB`], and containers.
 const CLUSTER: &str = "bellhop-test-cluster";
-/// The package whose tests ask an API server of the test cluster about the CRDs.
+/// The package whose tests ask an API server of the test cluster about the CRDs, and by the tools.
 const CRDS: &str = "bellhop-crd-tests";
 /// As [`LAB`], with helm and control planes.
 const CHART: &str = "bellhop-chart-tests";
@@ -130,11 +130,12 @@ pub(crate) fn test() -> Vec<Step> {
         })
         .needs(&["components", "test-build"]),
         Step::tests("crds", 5, |session| {
+            let environment = Artefacts::of(session, false).environment();
             let found: Vec<_> =
                 session.suites.iter().filter(|suite| suite.package == CRDS).cloned().collect();
-            suites::run(session, &found, &[]).map(Some)
+            suites::run(session, &found, &environment).map(Some)
         })
-        .needs(&["components", "test-build"]),
+        .needs(&["build", "components", "test-build"]),
         Step::tests("chart", 10, |session| {
             let found: Vec<_> =
                 session.suites.iter().filter(|suite| suite.package == CHART).cloned().collect();

@@ -1,3 +1,4 @@
-//! Tests of the CRDs against a real API server, in `tests/crds.rs`. There is nothing here: what they test is `crds/`.
+//! Tests of the CRDs and of `kubectl bellhop` against a real API server, in `tests/`. There is nothing here: what they test is
+//! `crds/` and the program.
 
 #![forbid(unsafe_code)]
