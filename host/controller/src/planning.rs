@@ -29,6 +29,7 @@ use crate::claims::{Claims, Finished, Holders};
 use crate::conditions::{Told, timestamp};
 use crate::write::{Answer, Write};
 
+mod measure;
 mod objects;
 mod policies;
 mod services;

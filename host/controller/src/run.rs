@@ -12,9 +12,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
+use bellhop_kubernetes::source::Counters;
 use bellhop_kubernetes::{
     Batch, Election, Leadership, Recorder, Role, SourceOptions, Writer, connect, start as watch,
 };
@@ -22,7 +24,7 @@ use bellhop_runtime::http::{self, Condition, Endpoints, Health, Heartbeat};
 use bellhop_runtime::loader::{self, Loaded};
 use bellhop_runtime::metrics::{Form, Metrics};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::planning::{self, Input, Phase, Planner};
 use crate::store::ApiServer;
@@ -69,6 +71,8 @@ pub struct Options {
 #[derive(Debug)]
 enum Event {
     Input(Input),
+    /// What the planner owns is to be written into the metrics.
+    Measure(oneshot::Sender<()>),
     Stop,
 }
 
@@ -87,12 +91,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let client = connect().await?;
     let health = Health::new(Instant::now());
     let metrics = Arc::new(Metrics::new(Form::Controller));
-    let probes = tokio::spawn(http::serve(probes, Endpoints::new(metrics.clone(), health.clone())));
     let namespace: Arc<str> = options.namespace.as_str().into();
     let election = Election::start(client.clone(), &namespace, LEASE, &options.name);
     let leadership = election.leadership();
     let writer = Writer::new(client.clone(), "bellhop-controller").fenced(leadership.clone());
-    let store = Arc::new(ApiServer::new(writer, namespace.clone()));
+    let store = Arc::new(ApiServer::new(writer.clone(), namespace.clone()));
     let recorder = Recorder::start(client.clone(), "controller", &options.name);
 
     let (events, inbox) = mpsc::channel(EVENTS);
@@ -103,6 +106,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         SourceOptions { role: Role::Controller, index, cache: None, jitter: Duration::ZERO },
         batches,
     );
+    let probes = {
+        let (metrics, planner) = (metrics.clone(), events.clone());
+        let (counters, reachable) = (source.counters(), source.reachable());
+        let endpoints = Endpoints::new(metrics.clone(), health.clone()).measured_by(move || {
+            measure_api(&metrics, &writer, &counters, *reachable.borrow());
+            measure(planner.clone())
+        });
+        tokio::spawn(http::serve(probes, endpoints))
+    };
     tokio::spawn(forward(readings, events.clone()));
     tokio::spawn(follow(leadership, events.clone()));
     tokio::spawn(stop_on_signal(events.clone()));
@@ -112,6 +124,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         store,
         recorder,
         events,
+        metrics,
         heartbeat: health.task("planning", TURN_MAX),
         listed: health.condition("caches", "objects have not been listed whole yet"),
     };
@@ -127,6 +140,26 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     probes.abort();
     election.release().await;
     Ok(())
+}
+
+/// Writes what the API server's side has counted into the metrics.
+fn measure_api(metrics: &Metrics, writer: &Writer, watches: &Counters, reachable: bool) {
+    let counts = writer.counts();
+    let calls = counts.iter().map(|((kind, verb, result), count)| (*kind, verb.as_str(), *result, *count));
+    metrics.set_api_writes(calls);
+    metrics.api_reachable.set_bool(reachable);
+    metrics.watch_events.set(watches.events.load(Ordering::Relaxed) as f64);
+    metrics.watch_relists.set(watches.relists.load(Ordering::Relaxed) as f64);
+    metrics.watch_failures.set(watches.failures.load(Ordering::Relaxed) as f64);
+}
+
+/// Has the planner write what it owns into the metrics.
+async fn measure(planner: mpsc::Sender<Event>) {
+    let (done, measured) = oneshot::channel();
+    if planner.send(Event::Measure(done)).await.is_ok() {
+        // Without an answer the values before are shown.
+        let _ = measured.await;
+    }
 }
 
 async fn forward(mut readings: mpsc::Receiver<Batch>, events: mpsc::Sender<Event>) {
@@ -183,6 +216,7 @@ struct Driver<S> {
     store: Arc<S>,
     recorder: Recorder,
     events: mpsc::Sender<Event>,
+    metrics: Arc<Metrics>,
     heartbeat: Heartbeat,
     listed: Condition,
 }
@@ -200,22 +234,31 @@ impl<S: Store> Driver<S> {
             self.heartbeat.begin(Instant::now());
             for _ in 0..BURST {
                 let Some(event) = next else { break };
-                match event {
-                    Event::Input(input) => self.take(input),
-                    Event::Stop => {
-                        tracing::info!("stopping");
-                        stop_by.get_or_insert(Instant::now() + STOP_WAIT);
-                        self.take(Input::Leading(false));
-                    }
-                }
+                self.event(event, &mut stop_by);
                 next = inbox.try_recv().ok();
             }
-            if let Some(Event::Input(input)) = next {
-                self.take(input);
+            if let Some(event) = next {
+                self.event(event, &mut stop_by);
             }
             self.turn();
         }
         self.heartbeat.retire();
+    }
+
+    fn event(&mut self, event: Event, stop_by: &mut Option<Instant>) {
+        match event {
+            Event::Input(input) => self.take(input),
+            Event::Measure(done) => {
+                self.planner.measure(&self.metrics);
+                // Whoever asked may have given up.
+                let _ = done.send(());
+            }
+            Event::Stop => {
+                tracing::info!("stopping");
+                stop_by.get_or_insert(Instant::now() + STOP_WAIT);
+                self.take(Input::Leading(false));
+            }
+        }
     }
 
     fn take(&mut self, input: Input) {
