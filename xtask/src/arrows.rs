@@ -116,6 +116,8 @@ const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
     ("bellhop-sandbox", &["bellhop-policy", "address-by-label", "node-maintenance", "peer-attributes"]),
     // Its other half is a real API server.
     ("bellhop-kubernetes", &["bellhop-test-cluster"]),
+    // The controller is run as its users run it, against a real API server.
+    ("bellhop", &["bellhop-test-cluster"]),
 ];
 
 /// Crates that decide and never do.

@@ -102,7 +102,8 @@ mod tests {
     fn the_time_of_a_transition_moves_with_the_status_alone() {
         let told = |status, reason: &str| Told::new(status, reason, "because");
         let first = told(ConditionStatus::False, "NoEndpoints").condition("X", 1, &[], "then");
-        let same = told(ConditionStatus::False, "NoSession").condition("X", 2, &[first.clone()], "now");
+        let same =
+            told(ConditionStatus::False, "NoSession").condition("X", 2, std::slice::from_ref(&first), "now");
         assert_eq!((&*same.last_transition_time, same.observed_generation), ("then", Some(2)));
         let other = told(ConditionStatus::True, "Announced").condition("X", 2, &[first], "now");
         assert_eq!(other.last_transition_time, "now");

@@ -527,7 +527,7 @@ impl Planner {
             self.journal.forget(Finder::Allocation, ObjectRef::namespaced("Service", service));
             self.services.mark(service);
         }
-        self.take_pools(now, plan.pools, plan.problems);
+        self.take_pools(plan.pools, plan.problems);
         for change in plan.changes {
             if let Some(delta) = self.claims.propose(now, change) {
                 self.apply(delta);

@@ -54,7 +54,6 @@ impl Planner {
     /// Takes over how the pools stand.
     pub(super) fn take_pools(
         &mut self,
-        _now: Instant,
         pools: BTreeMap<ObjectName, Vec<FamilyUsage>>,
         problems: Vec<Problem>,
     ) {
