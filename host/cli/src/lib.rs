@@ -149,7 +149,11 @@ pub struct Asking {
 /// how kubectl finds its plugins.
 pub fn called_as() -> &'static str {
     let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    if program.file_stem().is_some_and(|name| name == "kubectl-bellhop") { "kubectl bellhop" } else { "bellhop" }
+    if program.file_stem().is_some_and(|name| name == "kubectl-bellhop") {
+        "kubectl bellhop"
+    } else {
+        "bellhop"
+    }
 }
 
 /// Runs a tool to its end.

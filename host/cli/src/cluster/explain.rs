@@ -314,3 +314,62 @@ fn node(text: &mut String, view: &NodeView) {
         *text += "  reported nothing about this Service\n";
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::speakers::Speaker;
+
+    fn known() -> Known {
+        let state = |node: &str, status: serde_json::Value| {
+            let object = json!({
+                "apiVersion": "bellhop.dev/v1alpha1", "kind": "SpeakerState", "metadata": {"name": node},
+                "spec": {}, "status": status,
+            });
+            serde_json::from_value(object).unwrap()
+        };
+        let silent = json!({"exceptions": [{
+            "namespace": "web", "name": "shop", "address": "203.0.113.7", "reason": "NoLocalEndpoints",
+            "message": "no endpoint is on this node",
+        }]});
+        Known {
+            service: serde_json::from_value(json!({
+                "metadata": {"namespace": "web", "name": "shop", "uid": "1"},
+                "spec": {"type": "LoadBalancer", "loadBalancerClass": LOAD_BALANCER_CLASS},
+                "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}},
+            }))
+            .unwrap(),
+            states: vec![
+                state("node-1", json!({"announced": ["203.0.113.5-203.0.113.9"]})),
+                state("node-2", silent),
+                state("node-3", json!({"announced": ["203.0.113.8"]})),
+            ],
+            ..Known::default()
+        }
+    }
+
+    #[test]
+    fn where_no_speaker_may_be_asked_its_report_says_what_it_announces_and_what_not() {
+        let speaker = Speaker { node: "node-1".into(), pod: "x".into(), not_ready: None };
+        let answers = vec![(speaker, Err(AskError::Forbidden("no exec".into())))];
+        let text = table(&merge(&known(), answers));
+        for part in [
+            "Node node-1\n  reported: announces 203.0.113.7\n",
+            "Node node-2\n  reported: does not announce 203.0.113.7: no endpoint is on this node (NoLocalEndpoints)\n",
+            "Node node-3\n  reported nothing about this Service\n",
+            "Not shown\n  what speakers say at this moment: no exec\n",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_bellhop_does_not_serve_is_told_why() {
+        let mut known = known();
+        known.service.spec.as_mut().unwrap().load_balancer_class = Some("example.com/other".into());
+        let text = table(&merge(&known, Vec::new()));
+        assert!(text.contains("not served by Bellhop: its loadBalancerClass is example.com/other"), "{text}");
+    }
+}

@@ -136,8 +136,8 @@ fn exit_code(status: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Sta
     if status.status.as_deref() == Some("Success") {
         return Some(0);
     }
-    let causes = status.details.as_ref()?.causes.iter().flatten();
-    let code = causes.filter(|cause| cause.reason.as_deref() == Some("ExitCode")).next()?;
+    let mut causes = status.details.as_ref()?.causes.iter().flatten();
+    let code = causes.find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
     code.message.as_ref()?.parse().ok()
 }
 
@@ -178,4 +178,36 @@ fn speaker(pod: &Pod) -> Option<Speaker> {
         .find_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
     let not_ready = waiting.or_else(|| (running != "Running").then(|| running.to_owned()));
     Some(Speaker { node: pod.spec.as_ref()?.node_name.clone()?, pod: pod.metadata.name.clone()?, not_ready })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_what_the_kubelet_says_of_the_process() {
+        let code = |status| exit_code(Some(&serde_json::from_value(status).unwrap()));
+        assert_eq!(code(json!({"status": "Success"})), Some(0));
+        let failed =
+            json!({"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "1"}]}});
+        assert_eq!(code(failed), Some(1));
+        assert_eq!(code(json!({"status": "Failure", "message": "container not found"})), None);
+        assert_eq!(exit_code(None), None);
+    }
+
+    #[test]
+    fn a_pod_that_waits_for_its_image_cannot_answer_and_one_without_a_node_is_no_speaker() {
+        let pod = |value| speaker(&serde_json::from_value(value).unwrap());
+        let waiting = pod(json!({
+            "metadata": {"name": "x"}, "spec": {"nodeName": "node-1", "containers": []},
+            "status": {"phase": "Pending", "containerStatuses": [{
+                "name": "speaker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": "ImagePullBackOff"}},
+            }]},
+        }));
+        assert_eq!(waiting.unwrap().not_ready.as_deref(), Some("ImagePullBackOff"));
+        assert_eq!(pod(json!({"metadata": {"name": "x"}, "spec": {"containers": []}})), None);
+    }
 }
