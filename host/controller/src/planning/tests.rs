@@ -4,14 +4,15 @@ mod api;
 mod calm;
 mod simulation;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bellhop_core::ServiceKey;
 use bellhop_core::objects::{
-    AddressPool, AddressRange, FamilyPolicy, Port, Protocol, Service, TrafficPolicy,
+    AddressClaim, AddressPool, AddressRange, FamilyPolicy, Port, Protocol, Service, TrafficPolicy,
 };
 use bellhop_core::{Delta, Family};
-use bellhop_kubernetes::WriteError;
+use bellhop_kubernetes::{Observed, Status, Version, WriteError};
 use bellhop_runtime::loader::Job;
 use tokio::sync::mpsc;
 

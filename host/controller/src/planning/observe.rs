@@ -1,0 +1,144 @@
+//! What the watch shows, taken over into the World and into what is known of each object.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bellhop_core::objects::AddressClaim;
+use bellhop_core::{Delta, ObjectRef, ServiceKey};
+use bellhop_kubernetes::{Batch, Observed, Status, Version};
+use bellhop_runtime::journal::Finder;
+
+use super::{Phase, Planner, ServiceSeen, objects};
+
+impl Planner {
+    pub(super) fn take_batch(&mut self, now: Instant, batch: Batch) {
+        let Batch { deltas, observed } = batch;
+        let mut claims: BTreeMap<IpAddr, Option<Arc<AddressClaim>>> = BTreeMap::new();
+        let mut others = Vec::with_capacity(deltas.len());
+        for delta in deltas {
+            match delta {
+                Delta::Claim(address, claim) => {
+                    claims.insert(address, claim);
+                }
+                delta => others.push(delta),
+            }
+        }
+        let mut versions: BTreeMap<IpAddr, Option<Version>> = BTreeMap::new();
+        for Observed { object, version } in observed {
+            if &*object.kind == "AddressClaim"
+                && let Some(address) = claimed_address(&object.name)
+            {
+                versions.insert(address, version.clone());
+            }
+            self.observe(now, object, version);
+        }
+        for (address, version) in versions {
+            let said = claims.remove(&address);
+            let unreadable = version.is_some() && said.as_ref().is_some_and(Option::is_none);
+            if let Some(delta) = self.claims.watched(now, address, version.as_ref(), said) {
+                self.apply(delta);
+            }
+            if unreadable || (version.is_some() && self.world.claims().get(&address).is_none()) {
+                self.ledger.avoid(address);
+            }
+        }
+        for (address, claim) in claims {
+            self.apply(Delta::Claim(address, claim));
+        }
+        for delta in others {
+            self.apply(delta);
+        }
+    }
+
+    /// An object was seen, or is gone.
+    fn observe(&mut self, now: Instant, object: ObjectRef, version: Option<Version>) {
+        match &*object.kind {
+            "Service" => {
+                let key = ServiceKey {
+                    namespace: object.namespace.clone().unwrap_or_default(),
+                    name: object.name.clone(),
+                };
+                match version {
+                    Some(version) => self.observe_service(&key, &version),
+                    None => {
+                        self.services.gone(&key);
+                        self.announced.remove(&key);
+                        self.expected.remove(&key);
+                    }
+                }
+                self.claims.unblock(&key);
+            }
+            "SpeakerState" => {
+                let state = version.as_ref().and_then(|version| match &version.status {
+                    Status::Speaker { state, live: true } => Some(&**state),
+                    _ => None,
+                });
+                if self.announcements.report(&object.name, state) {
+                    self.compare_announcements(now);
+                    self.mark_policies();
+                }
+            }
+            "ConfigMap" => {
+                match version {
+                    Some(_) => self.config_maps.insert(object.name.clone()),
+                    None => self.config_maps.remove(&object.name),
+                };
+            }
+            _ => match version {
+                Some(version) => {
+                    let seen = objects::Seen::of(&version);
+                    self.objects.see(&object, &version, seen);
+                }
+                None => self.objects.gone(&object),
+            },
+        }
+    }
+
+    fn observe_service(&mut self, key: &ServiceKey, version: &Version) {
+        let Status::Service { ingress, conditions } = &version.status else { return };
+        let seen = ServiceSeen { ingress: ingress.clone(), conditions: conditions.clone() };
+        self.services.see(key, version, seen);
+    }
+
+    /// Takes one change over into the World.
+    pub(super) fn apply(&mut self, delta: Delta) {
+        match &delta {
+            Delta::Problems(object, problems) => {
+                self.journal.object(Finder::Manifests, object, problems);
+                self.mark_object(object);
+            }
+            Delta::Policy(name, _) => {
+                self.mark_object(&ObjectRef::cluster("DecisionPolicy", name.clone()));
+                if self.phase == Phase::Ready {
+                    self.policy_world.apply(delta.clone());
+                }
+            }
+            Delta::Module(..) => {
+                self.policy_world.apply(delta.clone());
+            }
+            Delta::Service(key, _) => self.services.mark(key),
+            Delta::Pool(name, _) => self.mark_object(&ObjectRef::cluster("AddressPool", name.clone())),
+            _ => {}
+        }
+        let mut touched = self.world.apply(delta);
+        self.policies_changed |= std::mem::take(&mut touched.policies);
+        self.unplanned.merge(touched);
+    }
+
+    fn mark_object(&mut self, object: &ObjectRef) {
+        if &*object.kind == "Service" {
+            let namespace = object.namespace.clone().unwrap_or_default();
+            self.services.mark(&ServiceKey { namespace, name: object.name.clone() });
+        } else {
+            self.objects.mark(object);
+        }
+    }
+}
+
+/// The address that a claim of this name is of.
+fn claimed_address(name: &str) -> Option<IpAddr> {
+    let address = name.parse().or_else(|_| name.replace('-', ":").parse()).ok()?;
+    (bellhop_api::claim_name(address) == name).then_some(address)
+}
