@@ -342,8 +342,8 @@ impl Planning {
     async fn configure_bgp(&mut self) {
         self.follow_restart_times();
         let Some(node) = self.world.nodes().get(&self.options.node) else {
-            let message = "no Node of this name among the manifests, so no peer is dialled; add it, or start with --node \
-                           as a Node is named";
+            let message =
+                "there is no Node of this name, so no peer is dialled; --node is to be the name of a Node";
             let problem = Problem::new(
                 ObjectRef::cluster("Node", self.options.node.clone()),
                 "NodeMissing",

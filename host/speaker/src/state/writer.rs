@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bellhop_api::SpeakerStateStatus;
 use bellhop_core::{ObjectName, ObjectRef};
-use bellhop_kubernetes::{Condition, WriteError, Writer};
+use bellhop_kubernetes::{Condition, Verb, WriteError, Writer};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -191,10 +191,12 @@ impl ClusterState {
         let node = ObjectRef::cluster("Node", self.node.clone());
         let owner = self.writer.read(&node).await?;
         let uid = owner.as_ref().and_then(|node| node.pointer("/metadata/uid")).and_then(Value::as_str);
-        let owners: Vec<Value> = uid
-            .map(|uid| json!({ "apiVersion": "v1", "kind": "Node", "name": &*self.node, "uid": uid }))
-            .into_iter()
-            .collect();
+        let Some(uid) = uid else {
+            // Without an owner it would outlive the node for ever.
+            let message = "a SpeakerState goes with its Node".to_owned();
+            return Err(WriteError::NotFound { verb: Verb::Get, object: node, message });
+        };
+        let owners = [json!({ "apiVersion": "v1", "kind": "Node", "name": &*self.node, "uid": uid })];
         let manifest = json!({ "metadata": { "ownerReferences": owners }, "spec": {} });
         match self.writer.create(object, &manifest).await {
             Ok(_) | Err(WriteError::Exists { .. }) => Ok(()),

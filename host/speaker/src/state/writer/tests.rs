@@ -2,8 +2,6 @@
 
 use std::sync::Mutex;
 
-use bellhop_kubernetes::Verb;
-
 use super::*;
 
 /// A store that keeps when and what was written, and fails as often as told.
