@@ -6,6 +6,7 @@ use anyhow::Result;
 use bellhop_test_cluster::wait_for;
 use serde_json::Value;
 
+use crate::routes::PORT;
 use crate::site::{CASE_LABEL, PODS, SOON, Site, expect_condition};
 
 /// Image of the backends, which every node of the test cluster has.
@@ -28,24 +29,29 @@ pub struct Service<'a> {
     pub spec: &'a str,
     /// `metadata.annotations`, likewise.
     pub annotations: &'a str,
+    /// `metadata.labels`, likewise.
+    pub labels: &'a str,
+    /// `spec.ports[0].port`.
+    pub port: u16,
 }
 
 impl<'a> Service<'a> {
     /// A Service of Bellhop's class in front of the backend of its namespace.
     pub const fn new(namespace: &'a str, name: &'a str) -> Self {
-        Self { namespace, name, class: Some("bellhop.dev/bellhop"), spec: "", annotations: "" }
+        let class = Some("bellhop.dev/bellhop");
+        Self { namespace, name, class, spec: "", annotations: "", labels: "", port: PORT }
     }
 
     /// As YAML.
     pub fn manifest(&self) -> String {
-        let Self { namespace, name, class, spec, annotations } = self;
+        let Self { namespace, name, class, spec, annotations, labels, port } = self;
         let class = class.map(|class| format!("loadBalancerClass: {class}, ")).unwrap_or_default();
         let spec = if spec.is_empty() { String::new() } else { format!("{spec}, ") };
         format!(
             "apiVersion: v1
 kind: Service
-metadata: {{namespace: {namespace}, name: {name}, annotations: {{{annotations}}}}}
-spec: {{type: LoadBalancer, {class}{spec}selector: {{app: web}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+metadata: {{namespace: {namespace}, name: {name}, annotations: {{{annotations}}}, labels: {{{labels}}}}}
+spec: {{type: LoadBalancer, {class}{spec}selector: {{app: web}}, ports: [{{name: http, port: {port}, targetPort: 8080}}]}}
 "
         )
     }

@@ -11,7 +11,7 @@ use bellhop_test_cluster::{Node, wait_for};
 
 use crate::site::{SOON, Site};
 
-/// The port of every case's Service.
+/// The port of a case's Service, unless it names another.
 pub const PORT: u16 = 80;
 
 impl Site {

@@ -194,6 +194,7 @@ impl Site {
     /// When that state does not come about.
     pub fn reset(&self) -> Result<()> {
         self.kubectl(&["delete", "namespace", "-l", CASE_LABEL, "--ignore-not-found", "--timeout=120s"])?;
+        self.kubectl(&["delete", "addresspools", "-l", CASE_LABEL, "--ignore-not-found"])?;
         let Here::TestCluster { cluster, .. } = &self.place else { return Ok(()) };
         for node in Node::ALL {
             cluster.mend(node)?;
