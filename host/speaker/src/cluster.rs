@@ -69,7 +69,7 @@ pub struct Options {
     pub classless: bool,
     /// A folder of the node: restart marks, the objects known last.
     pub state: PathBuf,
-    /// Where tools ask.
+    /// Where tools ask. In a folder that every boot of the node finds empty: it tells a restart from a reboot too.
     pub socket: PathBuf,
     /// The compiler of plugins.
     pub compiler: PathBuf,
@@ -87,8 +87,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let state = &options.state;
     std::fs::create_dir_all(state)
         .with_context(|| format!("cannot make the state directory {}", state.display()))?;
-    let mark = RestartMark::new(state, &options.node)
-        .with_context(|| format!("cannot read or make the restart mark in {}", state.display()))?;
+    let run = options.socket.parent().unwrap_or(Path::new("/"));
+    let mark =
+        RestartMark::new(state, &options.node).and_then(|mark| mark.within(run)).with_context(|| {
+            format!("cannot read or make the restart mark in {} and {}", state.display(), run.display())
+        })?;
     let tools = socket::listen(&options.socket)
         .with_context(|| format!("cannot listen for tools on {}", options.socket.display()))?;
     let probes = http::listen(options.listen).await?;

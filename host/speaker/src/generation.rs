@@ -3,12 +3,22 @@
 //! The mark is the kernel's boot ID in `<state>/nodes/<node>.boot`, written once the first announcement is out and
 //! removed by a stop that withdrew. So a start counts as a restart only where the kernel that forwards is the same and
 //! the routes were left standing.
+//!
+//! A node may be a container itself (kind, k3d, LXC): it boots, its routes and kube-proxy's rules are gone, and the kernel's
+//! boot ID is the machine's still. In a cluster a token in the run directory, which every boot finds empty, is therefore
+//! part of the name of a boot ([`RestartMark::within`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The kernel's own name for this boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// A name that the kernel gives to nothing else.
+const UNIQUE_ID: &str = "/proc/sys/kernel/random/uuid";
+
+/// The token's file in the run directory.
+const TOKEN: &str = "boot";
 
 /// The mark of one node.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,7 +39,28 @@ impl RestartMark {
         Ok(Self { path: folder.join(format!("{node}.boot")), boot_id: boot_id.trim().into() })
     }
 
-    /// The kernel's name for this boot.
+    /// The same mark, standing only as long as `run` keeps what is put there: a folder that every boot of the node finds
+    /// empty, whatever the kernel says. The node's alone, and not removed between two processes.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, or its token neither be read nor written.
+    pub fn within(self, run: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(run)?;
+        let path = run.join(TOKEN);
+        let token = match std::fs::read_to_string(&path) {
+            Ok(token) if !token.trim().is_empty() => token,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            // Nothing there, or what a kill in the middle of a write left.
+            _ => {
+                let token = std::fs::read_to_string(UNIQUE_ID)?;
+                std::fs::write(&path, &token)?;
+                token
+            }
+        };
+        Ok(Self { boot_id: format!("{}/{}", self.boot_id, token.trim()), ..self })
+    }
+
+    /// The name of this boot: the kernel's, and within a run directory that of its token.
     pub fn boot_id(&self) -> &str {
         &self.boot_id
     }
@@ -77,5 +108,19 @@ mod tests {
         mark.clear().unwrap();
         assert!(!mark.stands());
         mark.clear().unwrap();
+    }
+
+    #[test]
+    fn a_mark_of_a_node_that_booted_under_a_kernel_that_did_not_stands_no_more() {
+        let (state, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let start =
+            || RestartMark::new(state.path(), "node-1").unwrap().within(&run.path().join("bellhop")).unwrap();
+        start().set().unwrap();
+        assert!(start().stands());
+        std::fs::remove_dir_all(run.path().join("bellhop")).unwrap();
+        let booted = start();
+        assert!(!booted.stands());
+        booted.set().unwrap();
+        assert!(start().stands());
     }
 }
