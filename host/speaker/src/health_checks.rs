@@ -161,7 +161,8 @@ mod tests {
         let mut rig = Rig::start([check("shop", 1)]);
         assert_eq!(rig.answers().await, [(check("shop", 1), Proof::Unproven)]);
         let waited = begin.elapsed();
-        assert!(waited >= PATIENCE && waited < PATIENCE + 2 * INTERVAL, "{waited:?}");
+        // The clock may run on while the kernel refuses the last connection.
+        assert!(waited >= PATIENCE && waited < PATIENCE + Duration::from_secs(1), "{waited:?}");
     }
 
     #[tokio::test]

@@ -149,10 +149,17 @@ mod tests {
             [(503, 503, ProxyHealth::Unwell), (200, 200, WELL), (200, 503, LEAVING), (200, 200, WELL)]
         {
             server.set(livez, healthz);
-            match tokio::time::timeout(Duration::from_secs(20), events.recv()).await {
-                Ok(Some(Event::Proxy(health))) => assert_eq!(health, expected),
-                other => panic!("{other:?}"),
-            }
+            let told = async {
+                loop {
+                    match events.recv().await {
+                        Some(Event::Proxy(health)) if health == expected => return,
+                        // A machine that is busy enough makes a well kube-proxy silent for a moment.
+                        Some(Event::Proxy(ProxyHealth::Silent | WELL)) => {}
+                        other => panic!("{other:?} in place of {expected:?}"),
+                    }
+                }
+            };
+            assert!(tokio::time::timeout(Duration::from_secs(20), told).await.is_ok(), "{expected:?}");
         }
     }
 
