@@ -214,6 +214,9 @@ impl Planner {
             Input::Loaded(loaded) => {
                 if self.policies.take_loaded(now, *loaded) {
                     self.re_evaluate();
+                } else {
+                    // A refusal changes nothing but what is told of it.
+                    self.mark_policies();
                 }
             }
             Input::Leading(leading) => self.lead(leading),

@@ -103,7 +103,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let index = bellhop_index::Options { namespace: namespace.clone(), classless: options.classless };
     let source = watch(
         client,
-        SourceOptions { role: Role::Controller, index, cache: None, jitter: Duration::ZERO },
+        SourceOptions {
+            role: Role::Controller,
+            index,
+            cache: None,
+            jitter: Duration::ZERO,
+            recoveries: Some(election.recoveries()),
+        },
         batches,
     );
     let probes = {

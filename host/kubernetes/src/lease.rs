@@ -59,6 +59,7 @@ impl Leadership {
 #[derive(Debug)]
 pub struct Election {
     leadership: watch::Receiver<Leadership>,
+    recoveries: watch::Receiver<u64>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinSet<()>,
 }
@@ -71,14 +72,20 @@ impl Election {
         let (stop, stopped) = oneshot::channel();
         let candidate = Candidate::new(identity, Terms::ELECTION);
         let driver = Driver::new(client, namespace, name, Owner::Nobody);
+        let recoveries = driver.recoveries();
         let mut task = JoinSet::new();
         task.spawn(driver.elect(candidate, leadership, stopped));
-        Self { leadership: receiver, stop: Some(stop), task }
+        Self { leadership: receiver, recoveries, stop: Some(stop), task }
     }
 
     /// Whether this process leads; a change of `until` alone is a change too.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
+    }
+
+    /// Counts how often the API server answered about the Lease after it had not: for [`crate::SourceOptions::recoveries`].
+    pub fn recoveries(&self) -> watch::Receiver<u64> {
+        self.recoveries.clone()
     }
 
     /// True while no other process can lead.
@@ -96,6 +103,7 @@ impl Election {
 #[derive(Debug)]
 pub struct SpeakerLease {
     renewed: watch::Receiver<Option<Instant>>,
+    recoveries: watch::Receiver<u64>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinSet<()>,
 }
@@ -108,14 +116,20 @@ impl SpeakerLease {
         let (stop, stopped) = oneshot::channel();
         let name = format!("{SPEAKER_LEASE_PREFIX}{node}");
         let driver = Driver::new(client, namespace, &name, Owner::Node(node.into()));
+        let recoveries = driver.recoveries();
         let mut task = JoinSet::new();
         task.spawn(driver.renew(pod.into(), renewed, stopped));
-        Self { renewed: receiver, stop: Some(stop), task }
+        Self { renewed: receiver, recoveries, stop: Some(stop), task }
     }
 
     /// When the Lease was renewed last.
     pub fn renewed(&self) -> watch::Receiver<Option<Instant>> {
         self.renewed.clone()
+    }
+
+    /// Counts how often the API server answered about the Lease after it had not: for [`crate::SourceOptions::recoveries`].
+    pub fn recoveries(&self) -> watch::Receiver<u64> {
+        self.recoveries.clone()
     }
 
     /// Says that this speaker lives no more (`spec.holderIdentity` is emptied), at a clean stop.

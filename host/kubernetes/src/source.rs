@@ -113,6 +113,10 @@ pub struct SourceOptions {
     pub cache: Option<CacheOptions>,
     /// The first request waits for a random part of this, so that a thousand speakers do not ask at once.
     pub jitter: Duration,
+    /// Changes when the API server answers again after it had not. Every watch is asked anew then, from where it was: packets
+    /// that were lost on the way are sent again only after a wait that grows with the outage, and a connection that nobody
+    /// ends says nothing meanwhile. Leases are what asks all the time ([`crate::SpeakerLease::recoveries`]).
+    pub recoveries: Option<watch::Receiver<u64>>,
 }
 
 /// Where a speaker keeps the last good objects.
@@ -187,6 +191,7 @@ pub fn start(client: Client, options: SourceOptions, batches: mpsc::Sender<Batch
     for topic in topics {
         let watch = Watch {
             client: client.clone(),
+            recoveries: options.recoveries.clone(),
             topic,
             namespace: options.index.namespace.clone(),
             seen: seen.clone(),

@@ -29,7 +29,7 @@ use bellhop_runtime::http::{self, Health, Heartbeat};
 use bellhop_runtime::loader;
 use bellhop_runtime::metrics::{Form, Metrics};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::bgp::BgpHandle;
 use crate::comes_back::{Fate, Origin, fate};
@@ -102,7 +102,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let signals = Signals::new(metrics.clone()).with_health(&health);
     let (events, inbox) = mpsc::channel(EVENTS);
     let (batches, seen) = mpsc::channel(BATCHES);
-    let source = bellhop_kubernetes::start(client.clone(), source_options(&options, &mark), batches);
+    let lease = SpeakerLease::start(client.clone(), &options.namespace, &options.node, &options.node);
+    let watched = source_options(&options, &mark, lease.recoveries());
+    let source = bellhop_kubernetes::start(client.clone(), watched, batches);
     let writer = Writer::new(client.clone(), FIELD_MANAGER);
     let probes = {
         let (address, planner) = (probes.local_addr()?, events.clone());
@@ -117,7 +119,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             }),
         ))
     };
-    let lease = SpeakerLease::start(client.clone(), &options.namespace, &options.node, &options.node);
     tokio::spawn(forward(seen, events.clone(), health.task("source", TURN)));
     tokio::spawn(socket::serve(tools, events.clone()));
 
@@ -173,7 +174,7 @@ impl Options {
     }
 }
 
-fn source_options(options: &Options, mark: &RestartMark) -> SourceOptions {
+fn source_options(options: &Options, mark: &RestartMark, recoveries: watch::Receiver<u64>) -> SourceOptions {
     SourceOptions {
         role: Role::Speaker,
         index: bellhop_index::Options {
@@ -182,6 +183,7 @@ fn source_options(options: &Options, mark: &RestartMark) -> SourceOptions {
         },
         cache: Some(CacheOptions { folder: options.state.join("cache"), boot_id: mark.boot_id().into() }),
         jitter: START_JITTER,
+        recoveries: Some(recoveries),
     }
 }
 

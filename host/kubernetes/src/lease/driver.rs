@@ -1,6 +1,7 @@
 //! The task that asks the API server for a Lease.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bellhop_core::ObjectRef;
@@ -41,12 +42,21 @@ pub(super) struct Driver {
     client: Client,
     object: ObjectRef,
     owner: Owner,
+    /// The last question had no answer.
+    silent: AtomicBool,
+    recoveries: watch::Sender<u64>,
 }
 
 impl Driver {
     pub(super) fn new(client: Client, namespace: &str, name: &str, owner: Owner) -> Self {
         let object = ObjectRef::namespaced("Lease", &NamespacedName::new(namespace, name));
-        Self { client, object, owner }
+        let (recoveries, _) = watch::channel(0);
+        Self { client, object, owner, silent: AtomicBool::new(false), recoveries }
+    }
+
+    /// How often an answer came after one that did not.
+    pub(super) fn recoveries(&self) -> watch::Receiver<u64> {
+        self.recoveries.subscribe()
     }
 
     /// Stands for election until it is stopped, and gives the Lease back then.
@@ -249,7 +259,12 @@ impl Driver {
 
     async fn ask(&self, request: Request) -> Result<Value, Failure> {
         let answer = tokio::time::timeout(ANSWER, exchange(&self.client, request)).await;
-        let bytes = answer.map_err(|_| Failure::silent("no answer within 5 s"))??;
+        let answer = answer.unwrap_or_else(|_| Err(Failure::silent("no answer within 5 s")));
+        let silent = matches!(answer, Err(Failure::Silent { .. }));
+        if self.silent.swap(silent, Ordering::Relaxed) && !silent {
+            self.recoveries.send_modify(|count| *count += 1);
+        }
+        let bytes = answer?;
         serde_json::from_slice(&bytes).map_err(|error| Failure::silent(error.to_string()))
     }
 

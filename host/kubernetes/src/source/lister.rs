@@ -13,7 +13,7 @@ use kube::Client;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::topic::Topic;
@@ -148,6 +148,8 @@ enum Event {
 /// Lists and watches one topic until its listener is gone.
 pub(crate) struct Watch {
     pub(crate) client: Client,
+    /// See [`super::SourceOptions::recoveries`].
+    pub(crate) recoveries: Option<watch::Receiver<u64>>,
     pub(crate) topic: Topic,
     pub(crate) namespace: Arc<str>,
     pub(crate) seen: mpsc::Sender<(Topic, Seen)>,
@@ -291,6 +293,10 @@ impl Watch {
         } else {
             path.push_str(&format!("&resourceVersion={}", super::topic::escaped(version)));
         }
+        if let Some(recoveries) = &mut self.recoveries {
+            // What was before this question does not concern it.
+            recoveries.mark_unchanged();
+        }
         let request = Request { accept: self.topic.accept().1, ..Request::get(path) };
         let mut lines = match send(&self.client, request).await {
             Ok(response) => Lines::of(response),
@@ -306,6 +312,7 @@ impl Watch {
             let line = tokio::select! {
                 line = tokio::time::timeout(IDLE_MAX, lines.next()) => line,
                 () = self.seen.closed() => return End::Nobody,
+                () = recovery(&mut self.recoveries) => return End::Again,
             };
             let line = match line {
                 Ok(Ok(Some(line))) => line,
@@ -360,6 +367,17 @@ impl Watch {
 
     async fn send(&self, seen: Seen) -> bool {
         self.seen.send((self.topic, seen)).await.is_ok()
+    }
+}
+
+/// Ends when the API server answers again after it had not; never where nobody tells.
+async fn recovery(recoveries: &mut Option<watch::Receiver<u64>>) {
+    let told = match recoveries {
+        Some(recoveries) => recoveries.changed().await.is_ok(),
+        None => false,
+    };
+    if !told {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -68,6 +68,7 @@ pub(crate) async fn a_speaker_is_seen_to_live_and_to_stop(api: &Api) -> Result<(
         index: Options::default(),
         cache: None,
         jitter: Duration::ZERO,
+        recoveries: None,
     };
     let source = start(api.client.clone(), options, batches);
     let mut lives = async |wanted: bool| -> Result<()> {

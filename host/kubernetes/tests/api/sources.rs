@@ -30,7 +30,13 @@ impl Told {
     fn start(client: Client, role: Role, cache: Option<&Path>) -> Self {
         let (sender, batches) = mpsc::channel(8);
         let cache = cache.map(|folder| CacheOptions { folder: folder.into(), boot_id: "boot".into() });
-        let options = SourceOptions { role, index: Options::default(), cache, jitter: Duration::ZERO };
+        let options = SourceOptions {
+            role,
+            index: Options::default(),
+            cache,
+            jitter: Duration::ZERO,
+            recoveries: None,
+        };
         let source = start(client, options, sender);
         Self { source, batches, world: World::default(), deltas: Vec::new() }
     }

@@ -52,7 +52,7 @@ pub(super) fn plugin_is_rolled_out_rejected_and_taken_back(site: &Site) -> Resul
     site.apply(&pack(site, BAD_SETTINGS)?)?;
     let told = expect_policy_condition(site, "Ready", "False")?;
     ensure!(
-        told.contains("ConfigRefused") && told.contains("Sideways"),
+        told.contains("spec.config") && told.contains("Sideways"),
         "the condition does not say why: {told}"
     );
     expect_communities(site, address, &["64513:1", "64513:200"])?;
