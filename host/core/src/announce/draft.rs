@@ -16,7 +16,7 @@ use crate::world::World;
 
 use super::Announcer;
 use super::endpoints::EndpointCounts;
-use super::facts::{Obstacle, held_addresses, obstacle, service_facts, usable_nodes};
+use super::facts::{Obstacle, held_addresses, node_usable, obstacle, service_facts, usable_nodes};
 use super::service_plan::{AddressPlan, PeerPlan, RouteQuestionAt, ServicePlan, choose_advertisement};
 use super::standing::{Softening, Standing};
 
@@ -226,8 +226,8 @@ impl Announcer {
         plan
     }
 
-    /// This node, and what is decided about it: by the whole node's drain, else by the `nodes` decision; `None` where
-    /// facts rule it out.
+    /// This node, and what is decided about it: by the whole node's drain, else by the `nodes` decision, else by endpoints
+    /// that are about to go; `None` where facts rule it out.
     fn own_verdict(
         &self,
         context: &Context<'_>,
@@ -241,6 +241,13 @@ impl Announcer {
         }
         let asked = draft.request.nodes.iter().zip(verdicts);
         let mut own = asked.filter(|(facts, _)| facts.node.name == *self.node.name());
-        own.next().map(|(facts, verdict)| (facts.clone(), verdict.answer.clone()))
+        if let Some((facts, verdict)) = own.next() {
+            return Some((facts.clone(), verdict.answer.clone()));
+        }
+        // Facts rule it out for as long as no other endpoint comes, and what arrives meanwhile is served.
+        let node = context.own_node.filter(|node| node_usable(context.world, node));
+        let node = node.filter(|node| draft.endpoints.all_linger_on(&node.name))?;
+        let own = NodeFacts { node: node.clone(), local_endpoints: 0 };
+        Some((own, NodeVerdict::Draining("the endpoints on this node terminate".into())))
     }
 }

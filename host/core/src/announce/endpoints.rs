@@ -12,6 +12,10 @@
 //!   - `externalTrafficPolicy: Local`: of the nodes that would announce if suspects counted, those that have only suspects
 //!     are removed in the order of a hash over Service and Node, up to a third; on the rest suspects count.
 //!
+//! Where an `externalTrafficPolicy: Local` Service has ready endpoints elsewhere and only terminating ones on a node, these
+//! **linger**: they do not count, but kube-proxy hands them what still arrives (KEP-1669). Such a node drains, so that
+//! routers have it until the node where the pods went has proven that it serves.
+//!
 //! What this cannot know: a pod that had failed before its node fell silent is a suspect too; and while suspects count,
 //! a kube-proxy that hears the API server drops what arrives for them. Pods that are evicted from a dead node terminate,
 //! are no suspects any more, and let the next third go.
@@ -32,6 +36,8 @@ pub struct EndpointCounts {
     taking: Counts,
     /// Nodes and families whose endpoints stand in for ready ones.
     standing_in: BTreeSet<(ObjectName, Family)>,
+    /// Nodes and families whose endpoints all terminate, serve, and do not count.
+    lingering: BTreeSet<(ObjectName, Family)>,
 }
 
 impl EndpointCounts {
@@ -54,7 +60,7 @@ impl EndpointCounts {
                 counts.add(slice.family, endpoint.node.as_ref());
             }
         }
-        let mut counts = Self { taking, standing_in: BTreeSet::new() };
+        let mut counts = Self { taking, ..Self::default() };
         for family in Family::ALL {
             if counts.total(family) == 0 {
                 counts.stand_in(&terminating, family, |_| true);
@@ -67,6 +73,10 @@ impl EndpointCounts {
                 TrafficPolicy::Local => {
                     let kept = counts.kept_suspects(service, &suspects, family);
                     counts.stand_in(&suspects, family, |node| kept.contains(node));
+                    let lingers = |node: &&ObjectName| counts.on(node, family) == 0;
+                    let lingering =
+                        terminating.nodes(family).filter(lingers).map(|node| (node.clone(), family));
+                    counts.lingering = lingering.chain(counts.lingering.iter().cloned()).collect();
                 }
             }
         }
@@ -108,6 +118,17 @@ impl EndpointCounts {
     /// Endpoints on one node; a dual-stack endpoint, which stands in a slice of each family, counts once.
     pub fn on_any(&self, node: &str) -> u16 {
         self.taking.by_node.get(node).map_or(0, |counts| counts[0].max(counts[1]))
+    }
+
+    /// True where what arrives at a node for a family is served, and only by endpoints that are about to go while others
+    /// are ready elsewhere.
+    pub fn lingers_on(&self, node: &ObjectName, family: Family) -> bool {
+        self.lingering.contains(&(node.clone(), family))
+    }
+
+    /// True where all endpoints of a node linger.
+    pub fn all_linger_on(&self, node: &ObjectName) -> bool {
+        self.on_any(node) == 0 && Family::ALL.into_iter().any(|family| self.lingers_on(node, family))
     }
 
     /// True where a node has an endpoint that is ready, and not only some that stand in.

@@ -81,7 +81,10 @@ pub fn obstacle(
     };
     if endpoints.total(family) == 0 {
         Some(Obstacle::NoEndpoints)
-    } else if service.traffic_policy == TrafficPolicy::Local && endpoints.on(&node.name, family) == 0 {
+    } else if service.traffic_policy == TrafficPolicy::Local
+        && endpoints.on(&node.name, family) == 0
+        && !endpoints.lingers_on(&node.name, family)
+    {
         Some(Obstacle::NoLocalEndpoints)
     } else {
         None

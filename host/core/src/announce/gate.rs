@@ -55,6 +55,10 @@ impl Gates {
 
     /// Brings the gate of a Service to what facts say now.
     pub(super) fn follow(&mut self, service: &Service, endpoints: &EndpointCounts, node: Option<&Node>) {
+        if node.is_some_and(|node| endpoints.all_linger_on(&node.name)) {
+            // kube-proxy says no to new connections, which are for others, and serves what arrives: nothing to ask.
+            return;
+        }
         let local = node.filter(|node| endpoints.on_any(&node.name) > 0);
         let port = service.health_check_node_port.filter(|_| Self::concern(service));
         let (Some(node), Some(port)) = (local, port) else {

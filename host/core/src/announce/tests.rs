@@ -305,6 +305,48 @@ fn a_local_service_follows_its_endpoints() {
 }
 
 #[test]
+fn a_local_service_whose_pod_moves_is_drained_here_while_the_old_pod_serves() {
+    let local = Service { traffic_policy: TrafficPolicy::Local, ..service("shop") };
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.apply([put(local), put_node(node("node-2", &[]))]);
+    rig.plan(&mut BuiltIn);
+    rig.apply([slice("shop", vec![endpoint(NODE, false, true), endpoint("node-2", true, false)])]);
+    let changes = rig.plan(&mut BuiltIn);
+    let attributes = changes.routes[0].attributes.clone().unwrap();
+    assert_eq!(attributes.communities, [Community::GRACEFUL_SHUTDOWN]);
+
+    // It ends before the drain does: nothing serves what arrives any more.
+    let mut ended = vec![slice("shop", vec![endpoint("node-2", true, false)])];
+    rig.apply(ended.clone());
+    rig.plan(&mut BuiltIn);
+    assert!(rig.announced().is_empty());
+
+    // A speaker that starts meanwhile has nothing to drain.
+    ended.push(slice("shop", vec![endpoint(NODE, false, true), endpoint("node-2", true, false)]));
+    rig.apply(ended);
+    rig.plan(&mut BuiltIn);
+    assert!(rig.announced().is_empty());
+}
+
+#[test]
+fn a_drain_of_endpoints_that_terminate_for_long_ends_after_its_wait() {
+    let local = Service { traffic_policy: TrafficPolicy::Local, ..service("shop") };
+    let mut rig = Rig::new(base().into_iter().chain(shop()));
+    rig.apply([put(local), put_node(node("node-2", &[]))]);
+    rig.plan(&mut BuiltIn);
+    let terminating = |others: &[Endpoint]| slice("shop", [&[endpoint(NODE, false, true)], others].concat());
+    rig.apply([terminating(&[endpoint("node-2", true, false)])]);
+    rig.plan(&mut BuiltIn);
+    rig.now = rig.announcer.deadline().unwrap();
+    rig.plan(&mut BuiltIn);
+    assert!(rig.announced().is_empty());
+    // Nobody else is ready any more: it stands in.
+    rig.apply([terminating(&[])]);
+    rig.plan(&mut BuiltIn);
+    assert_eq!(rig.announced().len(), 1);
+}
+
+#[test]
 fn a_local_service_announces_here_only_the_family_that_has_an_endpoint_here() {
     let local = Service { traffic_policy: TrafficPolicy::Local, ..service("shop") };
     let slice_v6 = |node: &str| {
