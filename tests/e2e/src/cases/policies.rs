@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::Site;
 use crate::objects::Service;
-use crate::site::{PODS, SOON, expect_condition};
+use crate::site::{PODS, expect_condition};
 
 /// The policy of the case.
 const POLICY: &str = "peer-attributes";
@@ -123,7 +123,8 @@ fn expect_policy_condition(site: &Site, kind: &str, status: &str) -> Result<Stri
 
 /// Waits until every node announces the address with exactly these communities.
 fn expect_communities(site: &Site, address: IpAddr, communities: &[&str]) -> Result<()> {
-    wait_for(&format!("{address} has the communities {communities:?} from every node"), SOON, || {
+    // Every node compiles the module for itself before it acts on it.
+    wait_for(&format!("{address} has the communities {communities:?} from every node"), PODS, || {
         let paths = site.paths(address).map_err(|error| format!("{error:#}"))?;
         let right = paths.iter().filter(|path| path.communities == communities).count();
         if right == Node::ALL.len() && right == paths.len() { Ok(()) } else { Err(format!("{paths:?}")) }
