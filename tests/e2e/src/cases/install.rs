@@ -1,11 +1,11 @@
-//! Case 1: `helm install` as in the README, and what a user sees then.
+//! Case 1: `helm install` as in the README, and what a user sees then; the page of the first Service.
 
 use anyhow::{Result, ensure};
 use bellhop_lab::load::Load;
 use bellhop_test_cluster::Node;
 
 use crate::Site;
-use crate::objects::{ANNOUNCED, Service};
+use crate::objects::{ANNOUNCED, BACKEND_IMAGE, Service};
 use crate::routes::url;
 
 /// Requests that a burst makes to each address.
@@ -31,4 +31,36 @@ pub(super) fn install_and_serve(site: &Site) -> Result<()> {
     let report = site.cluster()?.requests(Load::burst(&urls, REQUESTS))?.stop()?;
     ensure!(report.failed() == 0 && report.requests() == REQUESTS * urls.len() as u64, "{report}");
     Ok(())
+}
+
+/// The page's objects.
+const FIRST_BELLHOP: &str = include_str!("../../../../examples/first-service/bellhop.yaml");
+const FIRST_SERVICE: &str = include_str!("../../../../examples/first-service/service.yaml");
+
+/// docs/first-service.md, but for its workload's image, which nothing here could pull.
+pub(super) fn first_service_as_the_page_says(site: &Site) -> Result<()> {
+    for kind in ["advertisements", "bgppeers", "addresspools", "speakerconfigs"] {
+        site.kubectl(&["delete", kind, "--all"])?;
+    }
+    let image = "image: nginx\n";
+    ensure!(FIRST_SERVICE.contains(image), "the page's workload has another image");
+    let ours = format!("image: {BACKEND_IMAGE}\n          args: [serve, -port, \"80\"]\n");
+    // The other way round than on the page: the order does not matter.
+    site.apply(&FIRST_SERVICE.replace(image, &ours))?;
+    site.apply(FIRST_BELLHOP)?;
+    let addresses = site.addresses("default", "hello", 2)?;
+    for address in &addresses {
+        site.expect_route(*address, &Node::ALL)?;
+        site.expect_answer(*address)?;
+    }
+    site.kubectl(&["-n", "default", "delete", "service/hello", "deployment/hello"])?;
+    for address in &addresses {
+        site.expect_route(*address, &[])?;
+    }
+    site.kubectl(&[
+        "delete",
+        "-f",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/first-service/bellhop.yaml"),
+    ])
+    .map(drop)
 }
