@@ -4,8 +4,11 @@ use anyhow::Result;
 
 use crate::Site;
 
+mod data_path;
 mod install;
 mod leader;
+mod local;
+mod nodes;
 mod outage;
 mod policies;
 mod upgrade;
@@ -40,6 +43,83 @@ pub const ALL: &[Case] = &[
         short: true,
         needs_test_cluster: true,
         run: policies::plugin_is_rolled_out_rejected_and_taken_back,
+    },
+    Case {
+        name: "3-pod-moves",
+        proves: "a pod of a Service with externalTrafficPolicy Local moves over all nodes, and no new connection fails",
+        short: false,
+        needs_test_cluster: true,
+        run: local::pod_moves,
+    },
+    Case {
+        name: "3-scale-to-zero",
+        proves: "a Service without pods is withdrawn everywhere, keeps its address, and is back with its pods",
+        short: false,
+        needs_test_cluster: true,
+        run: local::scales_to_zero_and_back,
+    },
+    Case {
+        name: "3-cordon-and-drain",
+        proves: "kubectl cordon and drain move pods and routes with them, and no request fails",
+        short: false,
+        needs_test_cluster: true,
+        run: local::cordon_and_drain,
+    },
+    Case {
+        name: "3-kubelets-silent",
+        proves: "nodes that are Unknown, one or all, take no more than a third of a Service's announcers with them",
+        short: false,
+        needs_test_cluster: true,
+        run: nodes::kubelets_fall_silent,
+    },
+    Case {
+        name: "3-reboot",
+        proves: "a node that lost its power is withdrawn, and announces again when it serves, not before",
+        short: false,
+        needs_test_cluster: true,
+        run: nodes::reboot,
+    },
+    Case {
+        name: "3-node-deleted",
+        proves: "a deleted Node is shut down gracefully, then withdrawn, and is back when it joins again",
+        short: false,
+        needs_test_cluster: true,
+        run: nodes::node_deleted,
+    },
+    Case {
+        name: "3-exclude-label",
+        proves: "a node that is excluded from load balancers withdraws, unless a setting ignores that",
+        short: false,
+        needs_test_cluster: true,
+        run: nodes::exclude_label,
+    },
+    Case {
+        name: "3-speaker-pod-deleted",
+        proves: "a speaker whose pod is deleted goes silently, and the next one takes its routes over",
+        short: false,
+        needs_test_cluster: true,
+        run: nodes::speaker_pod_deleted,
+    },
+    Case {
+        name: "3-speakers-deleted",
+        proves: "speakers whose DaemonSet is deleted shut down gracefully, then withdraw",
+        short: false,
+        needs_test_cluster: true,
+        run: nodes::daemon_set_deleted,
+    },
+    Case {
+        name: "3-closed-ports",
+        proves: "a closed port is refused by the node without a loop, and a host port by an announced address too",
+        short: false,
+        needs_test_cluster: true,
+        run: data_path::closed_and_host_ports,
+    },
+    Case {
+        name: "3-echo",
+        proves: "ping is answered as the setting says",
+        short: false,
+        needs_test_cluster: true,
+        run: data_path::echo_by_setting,
     },
     Case {
         name: "4-leader-lost",

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cases;
+pub mod machines;
 pub mod objects;
 pub mod routes;
 pub mod run;

@@ -76,27 +76,46 @@ impl Site {
     pub fn backend(&self, namespace: &str) -> Result<()> {
         self.namespace(namespace)?;
         self.apply(&format!(
-            r#"apiVersion: apps/v1
+            "apiVersion: apps/v1
 kind: DaemonSet
 metadata: {{namespace: {namespace}, name: web}}
 spec:
   selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{app: web}}}}
-    spec:
-      terminationGracePeriodSeconds: 5
-      containers:
-      - name: web
-        image: {BACKEND_IMAGE}
-        args: [serve, -port, "8080", -linger, 3s]
-        env:
-        - {{name: POD_NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}
-        - {{name: NODE_NAME, valueFrom: {{fieldRef: {{fieldPath: spec.nodeName}}}}}}
-        readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1}}
-"#
+  template: {}
+",
+            backend_pod("")
         ))?;
+        self.rolled_out(namespace, "daemonset/web")
+    }
+
+    /// Makes a Deployment `web` of ready pods `app=web` in a namespace that stands, or changes the one that is there, pod by
+    /// pod. `placement`: more fields of the pod's spec, as YAML in flow style without the braces.
+    ///
+    /// # Errors
+    /// When the pods do not become ready.
+    pub fn deployment(&self, namespace: &str, replicas: u32, placement: &str) -> Result<()> {
+        self.apply(&format!(
+            "apiVersion: apps/v1
+kind: Deployment
+metadata: {{namespace: {namespace}, name: web}}
+spec:
+  replicas: {replicas}
+  strategy: {{rollingUpdate: {{maxSurge: 1, maxUnavailable: 0}}}}
+  selector: {{matchLabels: {{app: web}}}}
+  template: {}
+",
+            backend_pod(placement)
+        ))?;
+        self.rolled_out(namespace, "deployment/web")
+    }
+
+    /// Waits until the pods of a workload are the wanted ones, ready.
+    ///
+    /// # Errors
+    /// With how far it is.
+    pub fn rolled_out(&self, namespace: &str, workload: &str) -> Result<()> {
         let timeout = format!("--timeout={}s", PODS.as_secs());
-        self.kubectl(&["-n", namespace, "rollout", "status", "daemonset/web", &timeout]).map(drop)
+        self.kubectl(&["-n", namespace, "rollout", "status", workload, &timeout]).map(drop)
     }
 
     /// A Service as the API has it.
@@ -134,6 +153,17 @@ spec:
             expect_condition(&service, kind, status).map_err(|error| format!("{error:#}"))
         })?)
     }
+}
+
+/// The pod of a backend: answers with its name and node, and for three seconds after it was told to end.
+fn backend_pod(placement: &str) -> String {
+    let placement = if placement.is_empty() { String::new() } else { format!("{placement}, ") };
+    format!(
+        "{{metadata: {{labels: {{app: web}}}}, spec: {{{placement}terminationGracePeriodSeconds: 5, containers: [{{name: web, \
+         image: {BACKEND_IMAGE}, args: [serve, -port, '8080', -linger, 3s], env: [{{name: POD_NAME, valueFrom: \
+         {{fieldRef: {{fieldPath: metadata.name}}}}}}, {{name: NODE_NAME, valueFrom: {{fieldRef: {{fieldPath: \
+         spec.nodeName}}}}}}], readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1}}}}]}}}}"
+    )
 }
 
 /// `status.loadBalancer.ingress[].ip` of a Service.

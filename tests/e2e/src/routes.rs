@@ -21,14 +21,26 @@ impl Site {
     /// With what it has instead.
     pub fn expect_route(&self, address: IpAddr, nodes: &[Node]) -> Result<()> {
         let router = self.cluster()?.router();
-        let hops =
-            |node: &Node| if address.is_ipv4() { IpAddr::from(node.ipv4()) } else { node.ipv6().into() };
-        let wanted: BTreeSet<IpAddr> = nodes.iter().map(hops).collect();
+        let wanted: BTreeSet<IpAddr> = nodes.iter().map(|node| hop(*node, address)).collect();
         wait_for(&format!("the router reaches {address} by {wanted:?}"), SOON, || {
             let routes = bgp_routes(&router).map_err(|error| format!("{error:#}"))?;
             let found: BTreeSet<IpAddr> =
                 routes.get(&address.to_string()).into_iter().flatten().copied().collect();
             if found == wanted { Ok(()) } else { Err(format!("by {found:?}")) }
+        })?;
+        Ok(())
+    }
+
+    /// Waits until the router has paths from exactly these nodes and each of them says that it shuts down (RFC 8326).
+    ///
+    /// # Errors
+    /// With the paths that it has instead.
+    pub fn expect_shutting_down(&self, address: IpAddr, nodes: &[Node]) -> Result<()> {
+        wait_for(&format!("{address} is shut down gracefully by {nodes:?}"), SOON, || {
+            let paths = self.paths(address).map_err(|error| format!("{error:#}"))?;
+            let leaving: Vec<_> = paths.iter().filter(|path| path.is_shutting_down()).collect();
+            let found: Vec<_> = leaving.iter().filter_map(|path| path.node()).collect();
+            if found == nodes { Ok(()) } else { Err(format!("{paths:?}")) }
         })?;
         Ok(())
     }
@@ -52,6 +64,11 @@ impl Site {
             cluster.get(&client, url).map(|reply| reply.body).map_err(|error| format!("{error:#}"))
         })?)
     }
+}
+
+/// A node's address of the family of `address`, as it stands in the router's routes.
+pub fn hop(node: Node, address: IpAddr) -> IpAddr {
+    if address.is_ipv4() { node.ipv4().into() } else { node.ipv6().into() }
 }
 
 /// Where a Service answers.

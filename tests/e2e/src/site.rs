@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bellhop_lab::command::output_of;
 use bellhop_lab::frr::Frr;
-use bellhop_test_cluster::{Cluster, Node, Options, wait_for};
+use bellhop_test_cluster::{Cluster, Options, wait_for};
 use serde_json::Value;
 
 /// Namespace of the installation, as in the README.
@@ -193,14 +193,17 @@ impl Site {
     /// # Errors
     /// When that state does not come about.
     pub fn reset(&self) -> Result<()> {
-        self.kubectl(&["delete", "namespace", "-l", CASE_LABEL, "--ignore-not-found", "--timeout=120s"])?;
-        self.kubectl(&["delete", "addresspools", "-l", CASE_LABEL, "--ignore-not-found"])?;
-        let Here::TestCluster { cluster, .. } = &self.place else { return Ok(()) };
-        for node in Node::ALL {
-            cluster.mend(node)?;
+        // First, because pods on a machine that is off stay.
+        if matches!(self.place, Here::TestCluster { .. }) {
+            self.mend_machines()?;
         }
-        cluster.kubectl(&["uncordon", "-l", "kubernetes.io/os=linux"])?;
-        cluster.kubectl(&["wait", "--for=condition=Ready", "node", "--all", "--timeout=120s"])?;
+        self.kubectl(&["delete", "namespace", "-l", CASE_LABEL, "--ignore-not-found", "--timeout=120s"])?;
+        let Here::TestCluster { cluster, .. } = &self.place else {
+            // Of the user's objects only what cases made goes.
+            return self
+                .kubectl(&["delete", "addresspools", "-l", CASE_LABEL, "--ignore-not-found"])
+                .map(drop);
+        };
         self.install(&[])?;
         for kind in ["decisionpolicies", "advertisements", "bgppeers", "addresspools", "speakerconfigs"] {
             cluster.kubectl(&["delete", kind, "--selector", "!bellhop.dev/base", "--ignore-not-found"])?;
@@ -238,7 +241,8 @@ impl Site {
         ];
         for look in looks {
             println!("--- {case}: kubectl {}", look.join(" "));
-            match self.kubectl(look) {
+            // A kubelet that is off would be waited for, for minutes.
+            match self.kubectl(&[look, &["--request-timeout=20s"]].concat()) {
                 Ok(text) => println!("{text}"),
                 Err(error) => println!("{error:#}"),
             }

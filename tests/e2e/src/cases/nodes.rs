@@ -1,0 +1,258 @@
+//! Case 3: nodes that fall silent, boot, are excluded and go; speakers that are stopped.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bellhop_lab::observe::bgp;
+use bellhop_test_cluster::{Node, Program, wait_for};
+
+use crate::Site;
+use crate::machines::{EXCLUDE_LABEL, SPEAKERS};
+use crate::objects::Service;
+use crate::site::{NAMESPACE, PODS, SOON};
+
+/// How long a node that has booted without kube-proxy is looked at: a speaker that asks nobody announces in the first
+/// second.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The router of every case, with a short restart time: that long it keeps the routes of a node that lost its power, as those
+/// of a speaker that restarts (RFC 4724 §4.2; FRR does so also when the hold time has run out).
+const SHORT_RESTART: &str = "apiVersion: bellhop.dev/v1alpha1
+kind: BGPPeer
+metadata: {name: router, labels: {bellhop.dev/base: 'true'}}
+spec: {peerAddress: 192.0.2.1, peerASN: 64512, holdTime: 9s, connectRetryTime: 1s, gracefulRestart: {restartTime: 5s}}
+";
+
+pub(super) fn kubelets_fall_silent(site: &Site) -> Result<()> {
+    let (everywhere, local) = both_policies(site, "silent")?;
+    let cluster = site.cluster()?;
+    let mut recording = cluster.record_routes("silent")?;
+
+    // One: pods of its node are not ready, says the control plane, and the others have some.
+    let traffic = site.traffic("silent", &[everywhere])?;
+    let [first, second, third] = Node::ALL;
+    cluster.stop(second, Program::Kubelet)?;
+    site.expect_ready(second, "Unknown")?;
+    site.expect_route(local, &[first, third])?;
+    site.expect_route(everywhere, &Node::ALL)?;
+    traffic.without_loss()?;
+
+    // All, as after an outage of the control plane: the facts are gone, and whoever announces goes on.
+    cluster.stop(first, Program::Kubelet)?;
+    cluster.stop(third, Program::Kubelet)?;
+    for node in Node::ALL {
+        site.expect_ready(node, "Unknown")?;
+    }
+    wait_for("no endpoint is ready", SOON, || no_endpoint_is_ready(site, "silent"))?;
+    expect_for(LOOK, "silence of all nodes withdraws nothing more", || {
+        let (cluster_nodes, local_nodes) = (site.next_hops(everywhere)?, site.next_hops(local)?);
+        ensure!(cluster_nodes == Node::ALL, "{everywhere} by {cluster_nodes:?}");
+        // At most a third of three, which is the hash's choice.
+        ensure!(local_nodes.len() >= 2, "{local} by {local_nodes:?}");
+        Ok(())
+    })?;
+    let deletions = recording.deletions_of(&[everywhere, local])?;
+    ensure!(deletions.is_empty(), "the router's kernel deleted routes: {deletions:#?}");
+
+    for node in Node::ALL {
+        site.start_program(node, Program::Kubelet)?;
+    }
+    for address in [everywhere, local] {
+        site.expect_route(address, &Node::ALL)?;
+        site.expect_answer(address)?;
+    }
+    Ok(())
+}
+
+pub(super) fn reboot(site: &Site) -> Result<()> {
+    site.apply(SHORT_RESTART)?;
+    let (everywhere, local) = both_policies(site, "boot")?;
+    let (cluster, [first, victim, third]) = (site.cluster()?, Node::ALL);
+    // The restart time is told when a session opens.
+    site.frr()?.bgpd("clear bgp *")?;
+    for address in [everywhere, local] {
+        site.expect_route(address, &Node::ALL)?;
+    }
+    let before = container(site, victim)?;
+    // Held over the boot.
+    cluster.stop(victim, Program::KubeProxy)?;
+    cluster.kill_node(victim)?;
+    for address in [everywhere, local] {
+        site.expect_route(address, &[first, third])?;
+    }
+
+    let traffic = site.traffic("boot", &[everywhere, local])?;
+    cluster.boot_node(victim)?;
+    wait_for("the speaker of the node that booted runs", PODS, || {
+        let now = container(site, victim).map_err(|error| format!("{error:#}"))?;
+        if now == before { Err(format!("as {now} still")) } else { Ok(()) }
+    })?;
+    expect_for(LOOK, "nothing is announced before kube-proxy is there", || {
+        for address in [everywhere, local] {
+            let nodes = site.next_hops(address)?;
+            ensure!(!nodes.contains(&victim), "{address} by {nodes:?}");
+        }
+        Ok(())
+    })?;
+    site.start_program(victim, Program::KubeProxy)?;
+    for address in [everywhere, local] {
+        wait_for(&format!("{address} is back on the node"), PODS, || {
+            let nodes = site.next_hops(address).map_err(|error| format!("{error:#}"))?;
+            if nodes == Node::ALL { Ok(()) } else { Err(format!("{nodes:?}")) }
+        })?;
+    }
+    let session = bgp::neighbors(site.frr()?)?.remove(&victim).context("no session")?;
+    ensure!(!session.graceful_restart_info.r_bit, "a node that booted says that its speaker restarted");
+    let passed = traffic.without_loss()?;
+    println!("      {} requests, {} moved, 0 failed", passed.requests, passed.moved);
+    Ok(())
+}
+
+pub(super) fn node_deleted(site: &Site) -> Result<()> {
+    let (everywhere, local) = both_policies(site, "gone")?;
+    let [first, second, victim] = Node::ALL;
+    let traffic = site.traffic("gone", &[everywhere, local])?;
+    site.kubectl(&["delete", "node", &victim.name(), "--wait=false"])?;
+    for address in [everywhere, local] {
+        site.expect_shutting_down(address, &[victim])?;
+    }
+    for address in [everywhere, local] {
+        site.expect_route(address, &[first, second])?;
+    }
+    wait_for("what its speaker told goes with the Node", SOON, || {
+        let found = site.kubectl(&["get", "speakerstate", &victim.name(), "--ignore-not-found"]);
+        match found.map_err(|error| format!("{error:#}"))?.trim() {
+            "" => Ok(()),
+            found => Err(found.to_owned()),
+        }
+    })?;
+    site.join(victim)?;
+    for address in [everywhere, local] {
+        site.expect_route(address, &Node::ALL)?;
+    }
+    let passed = traffic.without_loss()?;
+    println!("      {} requests, {} moved, 0 failed", passed.requests, passed.moved);
+    Ok(())
+}
+
+pub(super) fn exclude_label(site: &Site) -> Result<()> {
+    let (everywhere, local) = both_policies(site, "excluded")?;
+    let [victim, second, third] = Node::ALL;
+    let traffic = site.traffic("excluded", &[everywhere, local])?;
+    site.kubectl(&["label", "node", &victim.name(), &format!("{EXCLUDE_LABEL}=")])?;
+    for address in [everywhere, local] {
+        site.expect_route(address, &[second, third])?;
+    }
+    // By a setting it is ignored, as control-plane nodes of kubeadm need it.
+    site.apply(
+        "{apiVersion: bellhop.dev/v1alpha1, kind: SpeakerConfig, metadata: {name: ignores}, \
+         spec: {priority: 10, ignoreExcludeLabel: true}}",
+    )?;
+    for address in [everywhere, local] {
+        site.expect_route(address, &Node::ALL)?;
+    }
+    site.kubectl(&["delete", "speakerconfig", "ignores"])?;
+    for address in [everywhere, local] {
+        site.expect_route(address, &[second, third])?;
+    }
+    site.kubectl(&["label", "node", &victim.name(), &format!("{EXCLUDE_LABEL}-")])?;
+    for address in [everywhere, local] {
+        site.expect_route(address, &Node::ALL)?;
+    }
+    traffic.without_loss().map(drop)
+}
+
+pub(super) fn speaker_pod_deleted(site: &Site) -> Result<()> {
+    let (everywhere, local) = both_policies(site, "pod-gone")?;
+    let (frr, victim) = (site.frr()?, Node::ALL[1]);
+    let before = bgp::neighbors(frr)?.remove(&victim).context("no session")?;
+    let traffic = site.traffic("pod-gone", &[everywhere, local])?;
+    let pod = site.speaker(victim)?;
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    site.kubectl(&["-n", NAMESPACE, "delete", "pod", name, "--wait=false"])?;
+    let mut told = Vec::new();
+    let after = wait_for("the next speaker has a session", PODS, || {
+        let mut look = || -> Result<_> {
+            told.extend(site.paths(everywhere)?.into_iter().filter(|path| path.is_shutting_down()));
+            bgp::neighbors(frr)?.remove(&victim).context("no session")
+        };
+        let now = look().map_err(|error| format!("{error:#}"))?;
+        if now.is_established() && !now.is_same_session(&before) { Ok(now) } else { Err(format!("{now:?}")) }
+    })?;
+    ensure!(told.is_empty(), "a speaker that comes back told routers to leave it: {told:?}");
+    let restart = after.graceful_restart_info;
+    ensure!(restart.has_restarted_forwarding(), "the next speaker says {restart:?}");
+    for address in [everywhere, local] {
+        wait_for(&format!("no path of {address} is stale"), SOON, || {
+            let paths = site.paths(address).map_err(|error| format!("{error:#}"))?;
+            let fresh = paths.iter().filter(|path| !path.stale).count();
+            if fresh == Node::ALL.len() { Ok(()) } else { Err(format!("{paths:?}")) }
+        })?;
+        site.expect_route(address, &Node::ALL)?;
+    }
+    let passed = traffic.without_loss()?;
+    println!("      {} requests, {} moved, 0 failed", passed.requests, passed.moved);
+    Ok(())
+}
+
+pub(super) fn daemon_set_deleted(site: &Site) -> Result<()> {
+    let (everywhere, local) = both_policies(site, "set-gone")?;
+    site.kubectl(&["-n", NAMESPACE, "delete", "daemonset", "-l", SPEAKERS, "--wait=false"])?;
+    for address in [everywhere, local] {
+        site.expect_shutting_down(address, &Node::ALL)?;
+        // Warned, and not yet withdrawn.
+        site.expect_answer(address)?;
+    }
+    for address in [everywhere, local] {
+        site.expect_route(address, &[])?;
+    }
+    site.install(&[])?;
+    for address in [everywhere, local] {
+        site.expect_route(address, &Node::ALL)?;
+        site.expect_answer(address)?;
+    }
+    Ok(())
+}
+
+/// A backend on every node and two Services before it, one of each traffic policy, which every node announces; their
+/// addresses.
+fn both_policies(site: &Site, namespace: &str) -> Result<(IpAddr, IpAddr)> {
+    site.backend(namespace)?;
+    let local = Service { spec: "externalTrafficPolicy: Local", ..Service::new(namespace, "local") };
+    site.apply(&format!("{}---\n{}", Service::new(namespace, "web").manifest(), local.manifest()))?;
+    let addresses = (site.addresses(namespace, "web", 1)?[0], site.addresses(namespace, "local", 1)?[0]);
+    for address in [addresses.0, addresses.1] {
+        site.expect_route(address, &Node::ALL)?;
+        site.expect_answer(address)?;
+    }
+    Ok(addresses)
+}
+
+/// The container of the speaker that runs on a node.
+fn container(site: &Site, node: Node) -> Result<String> {
+    let pod = site.speaker(node)?;
+    let status = &pod["status"]["containerStatuses"][0];
+    ensure!(status["state"]["running"].is_object(), "{}", status["state"]);
+    Ok(status["containerID"].as_str().context("it has no name")?.to_owned())
+}
+
+fn no_endpoint_is_ready(site: &Site, namespace: &str) -> Result<(), String> {
+    let slices =
+        site.json(&["-n", namespace, "get", "endpointslices"]).map_err(|error| format!("{error:#}"))?;
+    let slices = slices["items"].as_array().cloned().unwrap_or_default();
+    let endpoints = slices.iter().filter_map(|slice| slice["endpoints"].as_array()).flatten();
+    match endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true).count() {
+        0 => Ok(()),
+        count => Err(format!("{count} are")),
+    }
+}
+
+/// Looks for a while whether something goes on to hold.
+fn expect_for(duration: Duration, what: &str, holds: impl Fn() -> Result<()>) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < duration {
+        holds().with_context(|| format!("{what}; not after {:.1} s", start.elapsed().as_secs_f64()))?;
+    }
+    Ok(())
+}
