@@ -22,13 +22,14 @@ use bellhop_ipam::ClaimChange;
 use bellhop_kubernetes::{Condition, Stored, Version, WriteError};
 
 use crate::book::{Backoff, is_older};
-use crate::write::{Answer, ReadClaim, Write};
+use crate::write::{Answer, Leaving, ReadClaim, Write};
 
 /// How long an answer to our own write may be ahead of the watch before a deletion that the watch shows is believed.
 /// Watches lag by milliseconds; one that was cut and begun anew may leave the version in question out.
 const ECHO_WAIT: Duration = Duration::from_secs(10);
 
-/// How long a claim is left alone whose holder turned out to live though this process does not know it.
+/// How long a claim is left alone whose holder turned out to live, or its status to list the address, though this process
+/// does not know it.
 const LIVING_HOLDER_WAIT: Duration = Duration::from_secs(30);
 
 /// A claim as the API server has it.
@@ -200,7 +201,7 @@ impl Claims {
             _ => return Some(Write::ReadClaim(address)),
         };
         let actual = entry.actual.as_ref()?;
-        let mut gone = Vec::new();
+        let mut leaving = Vec::new();
         for holder in actual.claim.iter().flat_map(|claim| &claim.holders) {
             let stays = after
                 .as_ref()
@@ -208,17 +209,17 @@ impl Claims {
             if stays {
                 continue;
             }
-            if !holders.exists(&holder.service, &holder.uid) {
-                gone.push((holder.service.clone(), holder.uid.clone()));
-            } else if holders.lists(&holder.service, address) {
+            let gone = !holders.exists(&holder.service, &holder.uid);
+            if !gone && holders.lists(&holder.service, address) {
                 self.blocked.entry(holder.service.clone()).or_default().insert(address);
                 return None;
             }
+            leaving.push(Leaving { service: holder.service.clone(), uid: holder.uid.clone(), gone });
         }
         let at = Condition::from(&actual.stored);
         Some(match after {
-            Some(claim) => Write::UpdateClaim { claim, at, gone },
-            None => Write::ReleaseClaim { address, at, gone },
+            Some(claim) => Write::UpdateClaim { claim, at, leaving },
+            None => Write::ReleaseClaim { address, at, leaving },
         })
     }
 

@@ -288,7 +288,7 @@ impl Planner {
     fn finished_claim(&mut self, now: Instant, address: IpAddr, result: &Result<Answer, WriteError>) {
         let before = self.claims.holders(address);
         if let Ok(Answer::HolderLives(service)) = result {
-            tracing::warn!(%address, %service, "claim kept: its holder lives, though the watch does not show it");
+            tracing::warn!(%address, %service, "claim kept: its holder needs it, though the watch does not show it");
         }
         match self.claims.finished(now, address, result) {
             Finished::Confirmed => self.note_confirmed(address, &before),

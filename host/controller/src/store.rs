@@ -4,8 +4,8 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bellhop_api::conditions::{ALLOCATED, ANNOUNCED};
 use bellhop_api::{AddressClaimSpec, ClaimDecidedBy, ClaimHolder, ClaimPort, PortProtocol, claim_name};
-use bellhop_core::names::Uid;
 use bellhop_core::objects::{AddressClaim, Protocol};
 use bellhop_core::{Delta, ObjectRef, ServiceKey};
 use bellhop_index::{Index, Options};
@@ -14,7 +14,7 @@ use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use crate::versions::POLICY_LABEL;
-use crate::write::{Answer, ReadClaim, Store, Write};
+use crate::write::{Answer, Leaving, ReadClaim, Store, Write};
 
 /// Name of the Secret with the speakers' membership key.
 const MEMBERSHIP_SECRET: &str = "bellhop-membership";
@@ -42,12 +42,18 @@ impl ApiServer {
         ObjectRef { kind: kind.into(), namespace: Some(self.namespace.clone()), name: name.into() }
     }
 
-    /// The first of these Services that lives, with this very UID, by a read of the store itself.
-    async fn living(&self, gone: Vec<(ServiceKey, Uid)>) -> Result<Option<ServiceKey>, WriteError> {
-        for (key, uid) in gone {
-            let service = self.writer.read(&ObjectRef::namespaced("Service", &key)).await?;
-            if service.is_some_and(|service| service["metadata"]["uid"] == *uid) {
-                return Ok(Some(key));
+    /// The first of these holders that must keep the address, by a read of the store itself.
+    async fn staying(
+        &self,
+        address: IpAddr,
+        leaving: Vec<Leaving>,
+    ) -> Result<Option<ServiceKey>, WriteError> {
+        for holder in leaving {
+            let service = self.writer.read(&ObjectRef::namespaced("Service", &holder.service)).await?;
+            let listed = service.as_ref().map(listed).unwrap_or_default();
+            let uid = service.as_ref().and_then(|service| service["metadata"]["uid"].as_str());
+            if holder.keeps(address, uid.map(|uid| (uid, &*listed))) {
+                return Ok(Some(holder.service));
             }
         }
         Ok(None)
@@ -109,11 +115,11 @@ impl Store for ApiServer {
                 let manifest = json!({ "spec": spec(&claim) });
                 self.writer.create(&claim_ref(claim.address), &manifest).await.map(Answer::Stored)
             }
-            Write::UpdateClaim { claim, at, gone } => match self.living(gone).await? {
+            Write::UpdateClaim { claim, at, leaving } => match self.staying(claim.address, leaving).await? {
                 Some(service) => Ok(Answer::HolderLives(service)),
                 None => self.update(&claim, &at).await,
             },
-            Write::ReleaseClaim { address, at, gone } => match self.living(gone).await? {
+            Write::ReleaseClaim { address, at, leaving } => match self.staying(address, leaving).await? {
                 Some(service) => Ok(Answer::HolderLives(service)),
                 None => self.writer.delete(&claim_ref(address), &at).await.map(|()| Answer::Gone),
             },
@@ -135,6 +141,17 @@ impl Store for ApiServer {
 
 fn claim_ref(address: IpAddr) -> ObjectRef {
     ObjectRef::cluster("AddressClaim", claim_name(address))
+}
+
+/// The addresses that a status of ours lists.
+fn listed(service: &Value) -> Vec<IpAddr> {
+    let entries = |pointer: &str| service.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    let mut types = entries("/status/conditions").filter_map(|condition| condition["type"].as_str());
+    if !types.any(|type_| [ALLOCATED, ANNOUNCED].contains(&type_)) {
+        return Vec::new();
+    }
+    let ingress = entries("/status/loadBalancer/ingress").filter_map(|entry| entry["ip"].as_str());
+    ingress.filter_map(|ip| ip.parse().ok()).collect()
 }
 
 /// Identity and version of an object that was read.
@@ -195,6 +212,19 @@ mod tests {
     use bellhop_core::objects::{DecidedBy, Holder, Port};
 
     use super::*;
+
+    #[test]
+    fn only_a_status_of_ours_is_said_to_list_addresses() {
+        let service = |type_: &str| {
+            json!({ "status": {
+                "conditions": [{ "type": type_ }],
+                "loadBalancer": { "ingress": [{ "ip": "203.0.113.7" }, { "hostname": "x" }] },
+            } })
+        };
+        assert_eq!(listed(&service(ALLOCATED)), ["203.0.113.7".parse::<IpAddr>().unwrap()]);
+        assert_eq!(listed(&service("other.example/Ready")), [] as [IpAddr; 0]);
+        assert_eq!(listed(&json!({})), [] as [IpAddr; 0]);
+    }
 
     #[test]
     fn a_claim_that_was_written_is_read_as_it_was() {

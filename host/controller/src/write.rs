@@ -21,9 +21,8 @@ pub enum Write {
         claim: Arc<AddressClaim>,
         /// As it is.
         at: Condition,
-        /// Holders that are left out because their Services are thought to be gone: to be read first, and if one of them
-        /// lives nothing is written.
-        gone: Vec<(ServiceKey, Uid)>,
+        /// Holders that are left out.
+        leaving: Vec<Leaving>,
     },
     /// Delete a claim.
     ReleaseClaim {
@@ -31,8 +30,8 @@ pub enum Write {
         address: IpAddr,
         /// As it is.
         at: Condition,
-        /// As for [`Write::UpdateClaim`].
-        gone: Vec<(ServiceKey, Uid)>,
+        /// Its holders.
+        leaving: Vec<Leaving>,
     },
     /// Read a claim, because a write of it found another one than was known.
     ReadClaim(IpAddr),
@@ -63,6 +62,26 @@ pub enum Write {
     CreateMembershipKey,
 }
 
+/// A holder that is to lose an address. Its Service is read first, from the store itself, and where it is not as thought
+/// nothing is written: what a watch shows may be old, and kube-proxy may still serve the address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Leaving {
+    /// The Service.
+    pub service: ServiceKey,
+    /// The UID that the claim names.
+    pub uid: Uid,
+    /// It is thought to be gone; else its status is thought not to list the address any more.
+    pub gone: bool,
+}
+
+impl Leaving {
+    /// Whether the holder must keep `address`. `living` is the Service of this name as it was read: its UID, and the
+    /// addresses that a status of ours lists.
+    pub(crate) fn keeps(&self, address: IpAddr, living: Option<(&str, &[IpAddr])>) -> bool {
+        living.is_some_and(|(uid, listed)| uid == &*self.uid && (self.gone || listed.contains(&address)))
+    }
+}
+
 /// What came of a write that was carried out.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Answer {
@@ -72,7 +91,7 @@ pub enum Answer {
     Gone,
     /// A claim as it was read; `None` where there is none.
     Claim(Option<ReadClaim>),
-    /// Nothing was written, as this Service lives.
+    /// Nothing was written, as this Service lives, or its status still lists the address.
     HolderLives(ServiceKey),
 }
 

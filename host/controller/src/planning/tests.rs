@@ -59,6 +59,7 @@ fn service(name: &str) -> Service {
         traffic_policy: TrafficPolicy::Cluster,
         ports: vec![Port { protocol: Protocol::Tcp, port: 80 }],
         health_check_node_port: None,
+        published: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use bellhop_core::objects::Holder;
 use bellhop_kubernetes::{Condition as Precondition, Stored, Verb};
 
 use super::*;
+use crate::write::Leaving;
 
 /// One entry of what a watch delivers.
 #[derive(Clone, Debug)]
@@ -68,7 +69,7 @@ pub(super) struct Api {
 }
 
 impl Api {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.revision += 1;
         self.revision
     }
@@ -201,16 +202,16 @@ impl Api {
     pub(super) fn execute(&mut self, write: &Write) -> Result<Answer, WriteError> {
         match write {
             Write::CreateClaim(claim) => self.create(claim),
-            Write::UpdateClaim { claim, at, gone } => {
-                if let Some(lives) = self.living(gone) {
+            Write::UpdateClaim { claim, at, leaving } => {
+                if let Some(lives) = self.staying(claim.address, leaving) {
                     return Ok(Answer::HolderLives(lives));
                 }
                 self.check_claim(claim.address, at)?;
                 self.writes.push(format!("update {}", claim.address));
                 Ok(Answer::Stored(self.store(claim.clone(), at.uid.clone())))
             }
-            Write::ReleaseClaim { address, at, gone } => {
-                if let Some(lives) = self.living(gone) {
+            Write::ReleaseClaim { address, at, leaving } => {
+                if let Some(lives) = self.staying(*address, leaving) {
                     return Ok(Answer::HolderLives(lives));
                 }
                 if !self.claims.contains_key(address) {
@@ -284,11 +285,14 @@ impl Api {
         stored(&uid, revision)
     }
 
-    fn living(&self, gone: &[(ServiceKey, Uid)]) -> Option<ServiceKey> {
-        let lives = |(key, uid): &&(ServiceKey, Uid)| {
-            self.services.get(key).is_some_and(|object| object.service.uid == *uid)
+    fn staying(&self, address: IpAddr, leaving: &[Leaving]) -> Option<ServiceKey> {
+        let stays = |holder: &&Leaving| {
+            let living = self.services.get(&holder.service);
+            let ours = living.filter(|object| crate::planning::services::is_ours(&object.conditions));
+            let listed = ours.map(|object| &*object.ingress).unwrap_or_default();
+            holder.keeps(address, living.map(|object| (&*object.service.uid, listed)))
         };
-        gone.iter().find(lives).map(|(key, _)| key.clone())
+        leaving.iter().find(stays).map(|holder| holder.service.clone())
     }
 
     fn check_claim(&self, address: IpAddr, at: &Precondition) -> Result<(), WriteError> {

@@ -143,6 +143,30 @@ fn a_claim_is_not_released_while_a_live_read_finds_its_service_that_the_watch_ha
 }
 
 #[test]
+fn a_claim_is_not_released_while_a_live_read_finds_its_address_in_the_status_of_a_service_that_lives() {
+    let mut bench = Bench::new();
+    bench.api.put(service("shop"));
+    bench.settle();
+    // A surplus claim, which this controller would release; and a status that another one wrote, which its watch has not
+    // shown yet.
+    let uid = bench.api.services[&key("shop")].service.uid.clone();
+    let shown = bench.api.log.len();
+    let revision = bench.api.next();
+    let object = bench.api.services.get_mut(&key("shop")).unwrap();
+    object.ingress.push(ip("203.0.113.9"));
+    object.resource_version = revision;
+    assert_eq!(bench.api.log.len(), shown, "the watch shows nothing of it");
+    bench.api.set_claim(ip("203.0.113.9"), Some(("shop", &uid)));
+    bench.wait(60);
+    assert!(bench.api.claims.contains_key(&ip("203.0.113.9")));
+    let object = bench.api.services[&key("shop")].clone();
+    bench.api.log.push(Entry::Service(key("shop"), Some(object)));
+    bench.wait(60);
+    assert_eq!(bench.api.claims.len(), 1, "the watch shows what is so: one is released, after the status");
+    assert_eq!(bench.status("shop"), bench.api.claims.keys().copied().collect::<Vec<_>>());
+}
+
+#[test]
 fn an_admission_that_refuses_claims_is_told_on_the_service_and_the_rest_goes_on() {
     let mut bench = Bench::new();
     bench.api.put(service("first"));
