@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::Site;
 
+mod catalogue;
 mod data_path;
 mod install;
 mod leader;
@@ -11,6 +12,9 @@ mod local;
 mod nodes;
 mod outage;
 mod policies;
+mod rbac;
+mod services;
+mod uninstall;
 mod upgrade;
 
 /// One end-to-end case.
@@ -36,6 +40,13 @@ pub const ALL: &[Case] = &[
         short: true,
         needs_test_cluster: true,
         run: install::install_and_serve,
+    },
+    Case {
+        name: "1-first-service",
+        proves: "the page of the first Service does what it says, in either order",
+        short: true,
+        needs_test_cluster: true,
+        run: install::first_service_as_the_page_says,
     },
     Case {
         name: "2-plugin-by-kubectl",
@@ -142,4 +153,199 @@ pub const ALL: &[Case] = &[
         needs_test_cluster: true,
         run: upgrade::upgrade_under_traffic,
     },
+    Case {
+        name: "7-classes",
+        proves: "other load balancers' Services stay untouched, and those without a class are served in class-less mode alone",
+        short: false,
+        needs_test_cluster: true,
+        run: services::classes,
+    },
+    Case {
+        name: "7-type-changes",
+        proves: "a Service that is no LoadBalancer any more loses address and route, and gets new ones when it is again",
+        short: false,
+        needs_test_cluster: true,
+        run: services::type_changes,
+    },
+    Case {
+        name: "7-deleted-while-away",
+        proves: "Services deleted and made anew while no controller runs are withdrawn at once and put right later",
+        short: false,
+        needs_test_cluster: true,
+        run: services::deleted_while_controllers_are_away,
+    },
+    Case {
+        name: "7-namespace-deleted",
+        proves: "a deleted namespace takes routes and claims with it, and waits for nobody",
+        short: false,
+        needs_test_cluster: true,
+        run: services::namespace_is_deleted,
+    },
+    Case {
+        name: "7-status-of-others",
+        proves: "a status that somebody else wrote announces nothing, withdraws nothing and is corrected",
+        short: false,
+        needs_test_cluster: true,
+        run: services::status_of_somebody_else,
+    },
+    Case {
+        name: "7-claims-lost",
+        proves: "claims that are deleted are made again for the same addresses, before anything new is allocated",
+        short: false,
+        needs_test_cluster: true,
+        run: services::claims_are_lost,
+    },
+    Case {
+        name: "7-uninstall",
+        proves: "helm uninstall says GRACEFUL_SHUTDOWN, withdraws, leaves CRDs and claims, and installing again adopts them",
+        short: false,
+        needs_test_cluster: true,
+        run: uninstall::uninstall_and_install_again,
+    },
+    Case {
+        name: "8-nothing-denied",
+        proves: "started and used with the chart's own ServiceAccounts, controllers and speakers are denied nothing",
+        short: false,
+        needs_test_cluster: true,
+        run: rbac::nothing_is_denied,
+    },
+    Case {
+        name: "8-denied-verb",
+        proves: "a right that is missing is named by verb and resource, and everything else goes on",
+        short: false,
+        needs_test_cluster: true,
+        run: rbac::denied_verb_is_named,
+    },
+    Case {
+        name: "8-helm-test",
+        proves: "helm test passes",
+        short: false,
+        needs_test_cluster: true,
+        run: rbac::helm_test,
+    },
+    Case {
+        name: "8-metrics",
+        proves: "every pod's metrics pass promtool",
+        short: false,
+        needs_test_cluster: false,
+        run: rbac::metrics_are_well_formed,
+    },
+    Case {
+        name: "8-kubectl-bellhop",
+        proves: "kubectl bellhop shows an administrator everything, and a reader all but what needs exec",
+        short: false,
+        needs_test_cluster: true,
+        run: rbac::kubectl_bellhop,
+    },
+    Case {
+        name: "9-13-to-16-named-pools",
+        proves: "Services get addresses of the pool that they name, with autoAssign and without, and keep them",
+        short: false,
+        needs_test_cluster: false,
+        run: catalogue::assignment::named_pools,
+    },
+    Case {
+        name: "9-39-foreign-class",
+        proves: "a Service of another load balancer's class gets no address",
+        short: false,
+        needs_test_cluster: false,
+        run: catalogue::assignment::foreign_class,
+    },
+    Case {
+        name: "9-40-41-freed-for-pending",
+        proves: "an address that a Service lets go of, or that went with it, goes to one that waits",
+        short: false,
+        needs_test_cluster: false,
+        run: catalogue::assignment::freed_for_a_pending_service,
+    },
+    Case {
+        name: "9-42-stable-over-restarts",
+        proves: "five restarts of the controllers change no address while other Services wait",
+        short: false,
+        needs_test_cluster: false,
+        run: catalogue::assignment::stable_over_restarts,
+    },
+    Case {
+        name: "9-46-to-50-pool-selectors",
+        proves: "namespaces, labels and priority say which pool serves a Service; the highest priority is first",
+        short: false,
+        needs_test_cluster: false,
+        run: catalogue::selectors::pools_by_selector_and_priority,
+    },
+    Case {
+        name: "9-60-to-64-reachability",
+        proves: "every node announces, in each family, also addresses that were asked for, and each answers",
+        short: false,
+        needs_test_cluster: true,
+        run: catalogue::reachability::cluster_policy_and_asked_addresses,
+    },
+    Case {
+        name: "9-67-network-unavailable",
+        proves: "a node whose network is unavailable withdraws, and the others go on",
+        short: false,
+        needs_test_cluster: true,
+        run: catalogue::reachability::network_unavailable,
+    },
+    Case {
+        name: "9-68-local-follows-pods",
+        proves: "with externalTrafficPolicy Local the node with the pod announces, and another after a move",
+        short: false,
+        needs_test_cluster: true,
+        run: catalogue::reachability::local_policy_follows_pods,
+    },
+    Case {
+        name: "9-70-shared-address",
+        proves: "two Services that share an address both answer, and one goes on without the other",
+        short: false,
+        needs_test_cluster: true,
+        run: catalogue::reachability::shared_address,
+    },
+    Case {
+        name: "9-71-range-and-cidr",
+        proves: "pools by range and by CIDR, of each family and of both, give addresses that answer",
+        short: false,
+        needs_test_cluster: true,
+        run: catalogue::reachability::pools_by_range_and_cidr,
+    },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page that lists the cases.
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/contributing/e2e.md");
+    /// How its table begins.
+    const HEAD: &str = "| case | proves | cluster | short |\n|---|---|---|---|\n";
+
+    #[test]
+    fn the_page_lists_every_case_as_the_code_has_it() {
+        let page = std::fs::read_to_string(PAGE).unwrap();
+        let (before, rest) = page.split_once(HEAD).expect("the page has the table");
+        let (found, after) = rest.split_once("\n## ").expect("a section follows the table");
+        let wanted: String = ALL
+            .iter()
+            .map(|Case { name, proves, short, needs_test_cluster, .. }| {
+                let cluster = if *needs_test_cluster { "the project's" } else { "any" };
+                format!("| `{name}` | {proves} | {cluster} | {} |\n", if *short { "yes" } else { "" })
+            })
+            .collect();
+        if std::env::var_os("BELLHOP_WRITE_DOCS").is_some() {
+            std::fs::write(PAGE, format!("{before}{HEAD}{wanted}\n## {after}")).unwrap();
+            return;
+        }
+        assert_eq!(found, wanted, "BELLHOP_WRITE_DOCS=1 cargo test -p bellhop-e2e writes the table");
+    }
+
+    #[test]
+    fn names_are_distinct_and_say_their_number_first() {
+        let names: std::collections::BTreeSet<_> = ALL.iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for name in names {
+            assert!(name.starts_with(|first: char| first.is_ascii_digit()), "{name}");
+            let plain =
+                |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+            assert!(name.chars().all(plain), "{name}");
+        }
+    }
+}
