@@ -180,7 +180,7 @@ impl Source {
 /// problem of the object `API/<resource>` that names what must be allowed.
 ///
 /// With a cache, `Synced` comes no later than some seconds after the start: with what was kept, where the API server has
-/// not answered by then.
+/// not answered by then, or refuses a kind.
 pub fn start(client: Client, options: SourceOptions, batches: mpsc::Sender<Batch>) -> Source {
     let topics = Topic::of(options.role);
     let (health, reachable) = Health::new(topics.len());

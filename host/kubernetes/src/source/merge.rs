@@ -38,6 +38,9 @@ const SNAPSHOT_LEAST: Duration = Duration::from_secs(30);
 const BODY_WAIT_LEAST: Duration = Duration::from_millis(500);
 const BODY_WAIT_MOST: Duration = Duration::from_secs(15);
 
+/// Why a speaker goes on from what it kept, where no answer comes.
+const SILENT: &str = "the API server does not answer";
+
 /// How far a topic is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Progress {
@@ -126,7 +129,7 @@ impl Merge {
                     }
                 }
                 Some(Ok(body)) = self.reading.join_next() => self.take_body(body),
-                () = &mut cache_due, if !self.synced && self.kept.is_some() => self.restore().await,
+                () = &mut cache_due, if !self.synced && self.kept.is_some() => self.restore(SILENT).await,
                 _ = tick.tick() => {
                     let hold = self.health.is_silent(Topic::SpeakerLeases);
                     if let Some(observations) = &mut self.observations {
@@ -135,6 +138,9 @@ impl Merge {
                 }
             }
             self.read_bodies();
+            if self.lacks_a_kind() {
+                self.restore("the API server refuses some kinds").await;
+            }
             self.finish();
             let batch = std::mem::take(&mut self.batch);
             let nothing = batch.deltas.is_empty() && batch.observed.is_empty();
@@ -154,7 +160,7 @@ impl Merge {
             Seen::Allowed => self.allowed(topic),
             Seen::Silent { nobody } => {
                 if nobody && !self.synced {
-                    self.restore().await;
+                    self.restore(SILENT).await;
                 }
             }
         }
@@ -281,8 +287,14 @@ impl Merge {
         self.batch.deltas.extend(deltas);
     }
 
+    /// True where every kind has an answer and some a refusal: of those the objects known last stay in force.
+    fn lacks_a_kind(&self) -> bool {
+        let has = |wanted: Progress| self.progress.values().any(|progress| *progress == wanted);
+        !self.synced && self.kept.is_some() && has(Progress::Refused) && !has(Progress::Waiting)
+    }
+
     /// Takes what was kept on the node for what has not been listed.
-    async fn restore(&mut self) {
+    async fn restore(&mut self, why: &str) {
         // It is looked for once: who writes it is this process.
         let Some(options) = self.kept.take() else { return };
         let folder = options.folder.clone();
@@ -290,7 +302,7 @@ impl Merge {
             Ok(Ok(kept)) => kept,
             Ok(Err(error)) => {
                 let folder = folder.display();
-                tracing::warn!(%folder, %error, "no objects kept on the node can be used; the API server is waited for");
+                tracing::warn!(%folder, %error, "no objects kept on the node can be used");
                 return;
             }
             // The runtime is going down.
@@ -299,7 +311,7 @@ impl Merge {
         let restored = self.watched.restore(kept);
         tracing::warn!(
             objects = restored.len(),
-            "the API server does not answer: going on from the objects that were kept on the node"
+            "{why}: going on from the objects that were kept on the node"
         );
         self.counters.restored.fetch_add(1, Ordering::Relaxed);
         self.batch.deltas.extend(restored);

@@ -202,7 +202,7 @@ subjects: [{kind: ServiceAccount, name: half, namespace: bellhop-system}]
 "#,
     );
     let half = Api::client_of(&api.cluster.service_account("bellhop-system", "half")?).await?;
-    let mut told = Told::start(half, Role::Speaker, None);
+    let mut told = Told::start(half.clone(), Role::Speaker, None);
     let problem = |resource: &str| ObjectRef::cluster("API", resource);
     let both =
         |world: &World| ["services", "bgppeers"].iter().all(|it| world.problems().contains_key(&problem(it)));
@@ -221,6 +221,27 @@ subjects: [{kind: ServiceAccount, name: half, namespace: bellhop-system}]
     ensure!(!told.world.problems().contains_key(&problem("services")), "{:?}", told.world.problems());
     ensure!(told.world.problems().contains_key(&problem("bgppeers")));
     told.source.stop().await;
+
+    // A speaker that may not list a kind any more goes on from the objects of it that it knew last.
+    api.apply(
+        r#"
+apiVersion: bellhop.dev/v1alpha1
+kind: BGPPeer
+metadata: {name: half}
+spec: {peerAddress: 192.0.2.77, peerASN: 64512}
+"#,
+    );
+    let folder = tempfile::tempdir()?;
+    let mut told = Told::start(api.client.clone(), Role::Speaker, Some(folder.path()));
+    let knows = |world: &World| world.synced() && world.peers().keys().any(|name| &**name == "half");
+    told.until("the peer is known", knows).await?;
+    told.rest(Duration::from_millis(300)).await;
+    told.source.stop().await;
+    let mut told = Told::start(half, Role::Speaker, Some(folder.path()));
+    told.until("the peer is known without a list", knows).await?;
+    ensure!(told.world.problems().contains_key(&problem("bgppeers")));
+    told.source.stop().await;
+    api.cluster.kubectl(&["delete", "bgppeer", "half"])?;
     Ok(())
 }
 
