@@ -203,6 +203,8 @@ reasons! {
     NodeExcluded,
     /// The address is not bound on this node yet.
     NotBound,
+    /// The Service's status does not list the address yet.
+    NotPublished,
     /// This node's kube-proxy does not serve the Service yet.
     DataPathPending,
     /// kube-proxy did not say in time that it serves; announced all the same.

@@ -15,6 +15,7 @@ mod draft;
 pub mod endpoints;
 pub mod facts;
 pub mod gate;
+pub mod publication;
 pub mod service_plan;
 pub mod standing;
 pub mod whole_node;
@@ -91,6 +92,10 @@ pub struct Announcer {
     bind_by_default: bool,
     /// Whether kube-proxy of this node is asked before a Service of `externalTrafficPolicy: Local` is announced.
     ask_proxy: bool,
+    /// Whether a Service's status has to list an address before it is announced.
+    await_publication: bool,
+    /// Everything that was there at the start has been planned.
+    planned_once: bool,
     gates: Gates,
     /// Services whose facts changed since facts were last looked at.
     unchecked: BTreeSet<ServiceKey>,
@@ -115,6 +120,8 @@ impl Announcer {
             node: WholeNode::new(node),
             bind_by_default,
             ask_proxy: false,
+            await_publication: false,
+            planned_once: false,
             gates: Gates::default(),
             unchecked: BTreeSet::new(),
             urgent: BTreeSet::new(),
@@ -134,6 +141,14 @@ impl Announcer {
     #[must_use]
     pub fn asking_proxy(mut self) -> Self {
         self.ask_proxy = true;
+        self
+    }
+
+    /// Begins to announce an address only once the Service's status has listed it for [`publication::PUBLICATION_SETTLE`];
+    /// what it lists when the first plan is made counts at once.
+    #[must_use]
+    pub fn awaiting_publication(mut self) -> Self {
+        self.await_publication = true;
         self
     }
 
@@ -258,6 +273,7 @@ impl Announcer {
             changes.unbind.insert(address);
         }
         changes.more = self.has_work();
+        self.planned_once |= !changes.more;
         changes.routes.sort_by_key(|change| change.attributes.is_some());
         changes
     }

@@ -48,6 +48,9 @@ pub struct Service {
     pub health_check_node_port: Option<u16>,
     /// `spec.ports[]`.
     pub ports: Vec<Port>,
+    /// `status.loadBalancer.ingress[].ip` without those of `ipMode: Proxy`: what kube-proxy serves. Says nothing about who
+    /// holds an address. Empty where the source has no status, and for who writes it.
+    pub published: Vec<IpAddr>,
 }
 
 /// `spec.ipFamilyPolicy` of a Service.

@@ -208,6 +208,22 @@ pub(crate) enum Identity {
     Nothing { reason: Reason, field: &'static str, value: String, message: String },
 }
 
+/// Removes what only a newer version than this one knows of the fields of an object of ours.
+///
+/// Where the API server is the source it has refused or pruned what its CRDs do not know, so that a field that is unknown
+/// here comes from newer CRDs: as while an upgrade is under way.
+pub(crate) fn without_unknown(kind: Kind, value: &mut Value) {
+    if kind.api_version() != bellhop_api::API_VERSION {
+        return;
+    }
+    if let Some(spec) = value.get_mut("spec") {
+        schema::without_unknown(kind.as_str(), spec);
+    }
+    if let Some(metadata) = value.get_mut("metadata") {
+        metadata::without_unknown(metadata);
+    }
+}
+
 /// Finds out what a value is, by `apiVersion`, `kind` and `metadata`.
 pub(crate) fn identify(value: &Value, options: &Options) -> Identity {
     let nothing = |reason, field, value: &Value, message: &str| Identity::Nothing {
@@ -302,11 +318,6 @@ pub(crate) fn convert(kind: Kind, object: &ObjectRef, mut value: Value, options:
     );
     if own {
         check_envelope(&object.kind, &mut value, &mut report);
-    } else if let Value::Object(fields) = &mut value {
-        // Nothing of a Service's status is read: whoever wrote it, it announces nothing.
-        if kind == Kind::Service {
-            fields.remove("status");
-        }
     }
     let Some(metadata) = metadata::read(object, &value, own, &mut report) else {
         return Outcome::Read(None, report.into_problems());

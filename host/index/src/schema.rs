@@ -47,6 +47,39 @@ pub(crate) fn without_nulls(kind: &str, spec: &mut Value) {
     }
 }
 
+/// Removes fields that this version does not know, as the API server does with those that its CRD does not: who wrote
+/// them is newer. Settings of plugins are left alone.
+pub(crate) fn without_unknown(kind: &str, spec: &mut Value) {
+    if let Some(schema) = SPECS.get(kind) {
+        prune(schema, spec);
+    }
+}
+
+fn prune(schema: &JSONSchemaProps, value: &mut Value) {
+    if schema.x_kubernetes_preserve_unknown_fields == Some(true) {
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
+                fields.values_mut().for_each(|value| prune(values, value));
+                return;
+            }
+            let Some(properties) = &schema.properties else { return };
+            fields.retain(|name, _| properties.contains_key(name));
+            for (name, value) in fields {
+                prune(&properties[name], value);
+            }
+        }
+        Value::Array(items) => {
+            if let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items {
+                items.iter_mut().for_each(|item| prune(schema, item));
+            }
+        }
+        _ => {}
+    }
+}
+
 fn strip(schema: &JSONSchemaProps, value: &mut Value) {
     if schema.x_kubernetes_preserve_unknown_fields == Some(true) {
         return;

@@ -26,6 +26,8 @@ pub enum Policies {
 
 /// Objects as the events of watches have them.
 ///
+/// - Fields of Bellhop's kinds that are not known are of a newer version and passed over; values that are not known are
+///   problems.
 /// - A version with problems is not taken; the one before stays in force, and the problems are told.
 /// - A list anew ([`Watched::relist`] to [`Watched::relisted`]) deletes what is not in it, and says nothing of what did
 ///   not change.
@@ -88,6 +90,10 @@ impl Watched {
         if let Value::Object(fields) = &mut value {
             fields.insert("apiVersion".into(), kind.api_version().into());
             fields.insert("kind".into(), kind.as_str().into());
+            if kind == Kind::Service && self.policies == Policies::Specs {
+                // Who writes it need not be told of its own writes.
+                fields.remove("status");
+            }
         }
         match convert::identify(&value, &self.options) {
             Identity::Known(found, object) if found == kind => {
@@ -196,7 +202,8 @@ impl Watched {
         entries.filter(|entry| entry.in_force.is_some()).count()
     }
 
-    fn apply_object(&mut self, kind: Kind, object: &ObjectRef, value: Value, deltas: &mut Vec<Delta>) {
+    fn apply_object(&mut self, kind: Kind, object: &ObjectRef, mut value: Value, deltas: &mut Vec<Delta>) {
+        convert::without_unknown(kind, &mut value);
         match convert::convert(kind, object, value, &self.options) {
             Outcome::Read(projection, problems) => {
                 self.put(kind, object, projection.map(slim), problems, deltas);

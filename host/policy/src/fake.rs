@@ -186,6 +186,7 @@ pub(crate) fn service(namespace: &str, name: &str, pairs: &[(&str, &str)]) -> Se
             sharing_key: None,
             traffic_policy: TrafficPolicy::Cluster,
             health_check_node_port: None,
+            published: Vec::new(),
             ports: Vec::new(),
         }),
         namespace_labels: labels([("team", namespace)]),

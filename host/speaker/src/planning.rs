@@ -128,7 +128,7 @@ impl Planning {
     #[must_use]
     pub fn in_cluster(mut self, neighbours: ClusterNeighbours) -> Self {
         self.cluster = Some(Cluster::new(neighbours, self.restarted));
-        self.announcer = self.announcer.asking_proxy();
+        self.announcer = self.announcer.asking_proxy().awaiting_publication();
         self
     }
 

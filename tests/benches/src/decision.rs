@@ -317,6 +317,7 @@ fn core_request() -> RouteRequest {
         sharing_key: None,
         traffic_policy: TrafficPolicy::Cluster,
         health_check_node_port: None,
+        published: Vec::new(),
         ports: Vec::new(),
     };
     let node = Node {

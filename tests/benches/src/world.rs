@@ -157,6 +157,7 @@ pub fn service(family: Family, number: u32) -> [Delta; 3] {
         sharing_key: None,
         traffic_policy: TrafficPolicy::Cluster,
         health_check_node_port: None,
+        published: Vec::new(),
         ports: vec![port],
     };
     let slice = EndpointSlice {

@@ -17,6 +17,7 @@ use crate::world::World;
 use super::Announcer;
 use super::endpoints::EndpointCounts;
 use super::facts::{Obstacle, held_addresses, node_usable, obstacle, service_facts, usable_nodes};
+use super::publication::Publication;
 use super::service_plan::{AddressPlan, PeerPlan, RouteQuestionAt, ServicePlan, choose_advertisement};
 use super::standing::{Softening, Standing};
 
@@ -175,11 +176,12 @@ impl Announcer {
             let own_node = context.own_node.map(|node| &**node);
             let by_facts = obstacle(context.world, &service, &draft.endpoints, own_node, address);
             let wants_binding = bind && by_facts.is_none();
+            let publication = self.publication(context.now, before.map(|plan| &**plan), &service, address);
             let blocked = by_facts.or_else(|| {
                 if wants_binding && !self.bound.contains(&address) {
                     Some(Obstacle::NotBound)
                 } else {
-                    self.gates.closed(&service.key).then_some(Obstacle::DataPathPending)
+                    self.not_served(&service, publication)
                 }
             });
             let pool = context.world.claims().get(&address).and_then(|claim| claim.pool.clone());
@@ -187,6 +189,7 @@ impl Announcer {
                 pool: pool.clone(),
                 obstacle: blocked,
                 bind: wants_binding,
+                publication,
                 peers: FlatMap::new(),
             };
             if let (Some((own, _)), Some(settings)) = (&own, context.settings) {
@@ -224,6 +227,30 @@ impl Announcer {
             plan.addresses.insert(address, address_plan);
         }
         plan
+    }
+
+    /// How far kube-proxy can be with an address.
+    fn publication(
+        &self,
+        now: Instant,
+        before: Option<&ServicePlan>,
+        service: &Service,
+        address: IpAddr,
+    ) -> Publication {
+        if !self.await_publication {
+            return Publication::Served;
+        }
+        let before = before.and_then(|plan| plan.addresses.get(&address)).map(|plan| plan.publication);
+        before.unwrap_or_default().next(service.published.contains(&address), !self.planned_once, now)
+    }
+
+    /// What keeps kube-proxy from serving an address of a Service.
+    fn not_served(&self, service: &Service, publication: Publication) -> Option<Obstacle> {
+        match publication {
+            Publication::Awaited => Some(Obstacle::NotPublished),
+            Publication::Settling(_) => Some(Obstacle::DataPathPending),
+            Publication::Served => self.gates.closed(&service.key).then_some(Obstacle::DataPathPending),
+        }
     }
 
     /// This node, and what is decided about it: by the whole node's drain, else by the `nodes` decision, else by endpoints

@@ -22,7 +22,9 @@ pub enum Obstacle {
     NodeExcluded,
     /// The address is not bound on the node yet.
     NotBound,
-    /// The node's kube-proxy has not said yet that it serves the Service.
+    /// The Service's status does not list the address yet, so that no kube-proxy serves it.
+    NotPublished,
+    /// The node's kube-proxy has not said yet that it serves the Service, or has had no time to.
     DataPathPending,
 }
 
@@ -34,6 +36,7 @@ impl Obstacle {
             Self::NoLocalEndpoints => "NoLocalEndpoints",
             Self::NodeExcluded => "NodeExcluded",
             Self::NotBound => "NotBound",
+            Self::NotPublished => "NotPublished",
             Self::DataPathPending => "DataPathPending",
         }
     }
@@ -50,8 +53,13 @@ impl Obstacle {
                  is unavailable"
             }
             Self::NotBound => "the address is not bound on this node yet",
+            Self::NotPublished => {
+                "the Service's status does not list the address yet, so kube-proxy does not serve it; the controller writes \
+                 it"
+            }
             Self::DataPathPending => {
-                "kube-proxy on this node does not answer on the health check node port that it serves the Service, yet"
+                "kube-proxy on this node was given the address a moment ago, or does not answer on the health check node \
+                 port that it serves the Service, yet"
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::announce::facts::Obstacle;
+use crate::announce::publication::Publication;
 use crate::announce::standing::Standing;
 use crate::decision::{Consulted, Decided, NodeVerdict, ServiceFacts};
 use crate::flat::FlatMap;
@@ -40,6 +41,8 @@ pub struct AddressPlan {
     pub obstacle: Option<Obstacle>,
     /// It is to be bound on the node.
     pub bind: bool,
+    /// Whether kube-proxy can know it.
+    pub publication: Publication,
     /// Each peer that this node has.
     pub peers: FlatMap<ObjectName, PeerPlan>,
 }
@@ -110,7 +113,8 @@ impl ServicePlan {
     pub fn deadline(&self) -> Option<Instant> {
         let withheld =
             self.addresses.values().flat_map(|plan| plan.peers.values()).filter_map(|peer| peer.withhold_at);
-        self.standing.deadline().into_iter().chain(withheld).min()
+        let published = self.addresses.values().filter_map(|plan| plan.publication.deadline());
+        self.standing.deadline().into_iter().chain(withheld).chain(published).min()
     }
 
     /// What one peer hears about one address.

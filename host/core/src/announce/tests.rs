@@ -15,6 +15,7 @@ use crate::route::{Community, Family};
 use crate::world::Delta;
 
 mod gate;
+mod publication;
 mod whole_node;
 
 const NODE: &str = "node-1";
@@ -39,6 +40,7 @@ fn service(name: &str) -> Service {
         sharing_key: None,
         traffic_policy: TrafficPolicy::Cluster,
         health_check_node_port: None,
+        published: Vec::new(),
         ports: vec![Port { protocol: Protocol::Tcp, port: 80 }],
     }
 }

@@ -52,6 +52,13 @@ impl Metadata {
     }
 }
 
+/// Removes fields that this version does not know.
+pub(crate) fn without_unknown(metadata: &mut Value) {
+    if let Value::Object(fields) = metadata {
+        fields.retain(|name, _| FIELDS.contains(&name.as_str()));
+    }
+}
+
 /// Reads `metadata`; `strict` reports unknown fields.
 pub(crate) fn read(object: &ObjectRef, value: &Value, strict: bool, report: &mut Report) -> Option<Metadata> {
     let metadata = value.get("metadata").cloned().unwrap_or_default();

@@ -23,15 +23,20 @@ const REQUESTED_MAX: usize = 8;
 const PORTS_MAX: usize = 256;
 const UID_MAX: usize = 64;
 
+/// Most addresses that are taken from a status: far more than one Service holds.
+const PUBLISHED_MAX: usize = 64;
+
 /// Longest sharing key: what AddressClaim can hold.
 const SHARING_KEY_MAX: usize = 253;
 
 pub(crate) fn convert(
     metadata: Metadata,
-    value: Value,
+    mut value: Value,
     options: &Options,
     report: &mut Report,
 ) -> Option<Arc<Service>> {
+    // Apart from the rest, as nothing that others write there may spoil the Service.
+    let status = value.as_object_mut().and_then(|fields| fields.remove("status"));
     let service: k8s::Service = decode(value, "", report)?;
     let spec = service.spec.unwrap_or_default();
     let key = metadata.key();
@@ -80,6 +85,7 @@ pub(crate) fn convert(
             .and_then(|port| u16::try_from(port).ok())
             .filter(|port| *port > 0),
         ports: ports(spec.ports.as_deref().unwrap_or_default(), report),
+        published: published(status.as_ref()),
         labels: metadata.labels,
         annotations: metadata.annotations,
         created: metadata.created,
@@ -106,7 +112,19 @@ fn unserved(metadata: Metadata) -> Service {
         traffic_policy: TrafficPolicy::Cluster,
         health_check_node_port: None,
         ports: Vec::new(),
+        published: Vec::new(),
     }
+}
+
+/// What of the status kube-proxy serves. Whoever wrote it, nothing of it is judged: it gives nobody an address.
+fn published(status: Option<&Value>) -> Vec<IpAddr> {
+    let ingress = status.and_then(|status| status.pointer("/loadBalancer/ingress")?.as_array());
+    let served = ingress.into_iter().flatten().filter(|entry| entry["ipMode"] != "Proxy");
+    let mut published: Vec<IpAddr> =
+        served.filter_map(|entry| entry["ip"].as_str()?.parse().ok()).take(PUBLISHED_MAX).collect();
+    published.sort_unstable();
+    published.dedup();
+    published
 }
 
 /// The UID of a Service whose manifest has none: the same on every node, and after every restart.

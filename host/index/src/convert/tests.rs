@@ -144,6 +144,67 @@ fn a_service_that_asks_for_nonsense_is_told_what_would_be_right() {
 }
 
 #[test]
+fn a_status_says_what_kube_proxy_serves_and_nothing_of_it_is_judged() {
+    let with = |ingress: &str| {
+        let yaml = format!("{}status: {{loadBalancer: {{ingress: [{ingress}]}}}}\n", service("", ""));
+        let Projection::Service(service) = right(&yaml) else { panic!("no Service") };
+        service.published.clone()
+    };
+    assert_eq!(right_service("", "").published, [] as [IpAddr; 0]);
+    assert_eq!(
+        with("{ip: 203.0.113.7, ipMode: VIP}, {ip: '2001:db8::7'}"),
+        addresses(&["203.0.113.7", "2001:db8::7"])
+    );
+    assert_eq!(
+        with("{hostname: shop.example}, {ip: nonsense}, {ip: 203.0.113.7, ipMode: Proxy}"),
+        addresses(&[])
+    );
+    for nonsense in ["7", "{loadBalancer: [1]}", "{loadBalancer: {ingress: {}}, conditions: x}"] {
+        let Projection::Service(service) = right(&format!("{}status: {nonsense}\n", service("", ""))) else {
+            panic!()
+        };
+        assert_eq!(service.published, [] as [IpAddr; 0], "{nonsense}");
+    }
+    let many: Vec<String> = (0..200).map(|last| format!("{{ip: 203.0.113.{last}}}")).collect();
+    assert_eq!(with(&many.join(", ")).len(), 64);
+}
+
+#[test]
+fn a_service_written_by_a_newer_api_server_is_read_as_far_as_it_is_known() {
+    let service = right_service(
+        "ports: [{port: 80, tunnel: {via: x}}], trafficDistribution: PreferSomethingNew, newField: [1, 2]",
+        "",
+    );
+    assert_eq!(service.ports, [Port { protocol: Protocol::Tcp, port: 80 }]);
+    wrong(
+        &self::service("ports: [{port: 80, protocol: QUIC}]", ""),
+        &["spec.ports[0].protocol", "QUIC", "TCP, UDP or SCTP"],
+    );
+    wrong(
+        &self::service("externalTrafficPolicy: Zone", ""),
+        &["spec.externalTrafficPolicy", "Zone", "Cluster or Local"],
+    );
+    wrong(&self::service("ipFamilies: [IPv4, IPv8]", ""), &["spec.ipFamilies[1]", "IPv8"]);
+}
+
+#[test]
+fn fields_that_contradict_each_other_are_one_problem_that_says_which_is_wrong() {
+    wrong(
+        &own("AddressPool", "addresses: [203.0.113.9-203.0.113.1]"),
+        &["spec.addresses[0]", "203.0.113.9-203.0.113.1"],
+    );
+    wrong(
+        &own("BGPPeer", "peerAddress: 192.0.2.1, peerASN: 64513, holdTime: 9s, keepaliveTime: 30s"),
+        &["keepaliveTime"],
+    );
+    let (service, problems) = read(&service("ipFamilies: [IPv6], loadBalancerIP: 203.0.113.7", ""));
+    assert!(
+        problems.is_empty() && service.is_some(),
+        "the ledger tells that the family does not fit: {problems:?}"
+    );
+}
+
+#[test]
 fn a_service_of_another_class_or_type_wants_nothing_and_is_not_judged() {
     for spec in [
         "type: LoadBalancer",

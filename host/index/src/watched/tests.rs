@@ -119,6 +119,30 @@ fn of_a_service_that_is_not_ours_only_its_existence_is_kept() {
 }
 
 #[test]
+fn a_field_of_a_newer_version_is_passed_over_and_a_value_of_one_is_told_on_its_object_alone() {
+    let mut watched = specs();
+    let mut newer = peer("a", "192.0.2.1");
+    newer["spec"]["quantumSafe"] = true.into();
+    newer["spec"]["gracefulRestart"] = json!({ "time": "120s", "flavour": "new" });
+    newer["metadata"]["fieldOfALaterKubernetes"] = json!({});
+    assert_eq!(short(&watched.apply(Kind::BgpPeer, newer.clone())), ["+BGPPeer/a"]);
+    newer["spec"]["families"] = json!(["IPv4", "L2VPN"]);
+    assert_eq!(short(&watched.apply(Kind::BgpPeer, newer)), ["!BGPPeer/a: InvalidValue"]);
+    assert_eq!(short(&watched.apply(Kind::BgpPeer, peer("b", "192.0.2.2"))), ["+BGPPeer/b"]);
+    assert_eq!(watched.count(Kind::BgpPeer), 2, "its last good version stays in force");
+}
+
+#[test]
+fn who_writes_statuses_is_not_told_of_them_and_who_announces_is() {
+    let mut published = ours("a", 80);
+    published["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": "203.0.113.7" }] } });
+    for (mut watched, told) in [(specs(), 0), (copies(), 1)] {
+        let _ = watched.apply(Kind::Service, ours("a", 80));
+        assert_eq!(watched.apply(Kind::Service, published.clone()).len(), told);
+    }
+}
+
+#[test]
 fn of_two_peers_with_one_endpoint_the_first_stays_and_the_other_follows_when_it_goes() {
     let mut watched = specs();
     let _ = watched.apply(Kind::BgpPeer, peer("b", "192.0.2.1"));

@@ -79,6 +79,7 @@ pub(super) fn service(name: &str) -> Service {
         sharing_key: None,
         traffic_policy: TrafficPolicy::Cluster,
         health_check_node_port: None,
+        published: Vec::new(),
         ports: vec![Port { protocol: Protocol::Tcp, port: 80 }],
     }
 }

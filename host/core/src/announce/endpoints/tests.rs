@@ -36,6 +36,7 @@ fn service(traffic_policy: TrafficPolicy) -> Service {
         sharing_key: None,
         traffic_policy,
         health_check_node_port: None,
+        published: Vec::new(),
         ports: vec![],
     }
 }

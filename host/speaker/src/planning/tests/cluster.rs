@@ -32,7 +32,11 @@ const LOCAL: &str = "externalTrafficPolicy: Local, healthCheckNodePort: 30123, "
 fn manifests(more: &str) -> String {
     MANIFESTS.replace(
         "{namespace: web, name: shop}\nspec: {",
-        &format!("{{namespace: web, name: shop, uid: uid-shop}}\nspec: {{{more}"),
+        &format!(
+            "{{namespace: web, name: shop, uid: uid-shop}}\n\
+             status: {{loadBalancer: {{ingress: [{{ip: 203.0.113.1}}]}}}}\n\
+             spec: {{{more}"
+        ),
     )
 }
 

@@ -160,6 +160,7 @@ fn every_reason_of_silence_is_one_of_the_closed_set() {
         Obstacle::NoLocalEndpoints,
         Obstacle::NodeExcluded,
         Obstacle::NotBound,
+        Obstacle::NotPublished,
         Obstacle::DataPathPending,
     ];
     for reason in obstacles.iter().map(|obstacle| obstacle.reason()) {
