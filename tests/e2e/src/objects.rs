@@ -65,7 +65,7 @@ impl Site {
     pub fn namespace(&self, name: &str) -> Result<()> {
         let (key, value) = CASE_LABEL.split_once('=').unwrap_or((CASE_LABEL, ""));
         self.apply(&format!(
-            "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{{key}: {value}}}}}}}"
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{{key}: {value}}}}}\n"
         ))
     }
 

@@ -112,6 +112,10 @@ impl Arguments {
                 break;
             }
         }
+        if self.kubeconfig.is_some() {
+            // Nothing of the last case stays in a cluster of the user's.
+            site.reset()?;
+        }
         Ok(outcomes)
     }
 }

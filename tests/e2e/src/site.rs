@@ -160,7 +160,9 @@ impl Site {
                 std::fs::write(&file, documents)?;
                 let mut command = Command::new("kubectl");
                 command.arg("--kubeconfig").arg(kubeconfig).args(["apply", "--server-side", "-f"]).arg(&file);
-                output_of(&mut command).map(drop)
+                let said = output_of(&mut command);
+                std::fs::remove_file(&file)?;
+                said.map(drop)
             }
         }
     }

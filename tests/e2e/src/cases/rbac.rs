@@ -21,12 +21,13 @@ const WORKLOADS: [(&str, &str, u16); 2] =
     [("controller", "deployment/bellhop-controller", 9475), ("speaker", "daemonset/bellhop-speaker", 9474)];
 /// A write that was refused is tried again after a minute at most, a list after 15 seconds.
 const TRIED_AGAIN: Duration = Duration::from_secs(90);
+/// The ClusterRoleBinding of the user who may only look.
+const READERS: &str = "bellhop-e2e-reader";
 
 pub(super) fn nothing_is_denied(site: &Site) -> Result<()> {
     let before = denials(site)?;
-    for (_, workload, _) in WORKLOADS {
-        site.kubectl(&["-n", NAMESPACE, "rollout", "restart", workload])?;
-    }
+    // New processes, so that what they ask for at their start counts too.
+    site.kubectl(&["-n", NAMESPACE, "delete", "pods", "-l", "app.kubernetes.io/instance=bellhop"])?;
     for (_, workload, _) in WORKLOADS {
         site.rolled_out(NAMESPACE, workload)?;
     }
@@ -250,7 +251,7 @@ pub(super) fn kubectl_bellhop(site: &Site) -> Result<()> {
         format!("{}{}", String::from_utf8_lossy(&refused.stdout), String::from_utf8_lossy(&refused.stderr));
     ensure!(!refused.status.success(), "routes cannot be known without exec: {words}");
     ensure!(words.contains("pods/exec"), "it does not say what is missing: {words}");
-    Ok(())
+    site.kubectl(&["delete", "clusterrolebinding", READERS]).map(drop)
 }
 
 /// A kubeconfig of a ServiceAccount that may `view`, and nothing else.
@@ -259,7 +260,7 @@ fn reader(site: &Site, namespace: &str) -> Result<PathBuf> {
     site.apply(&format!(
         "apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
-metadata: {{name: bellhop-e2e-reader}}
+metadata: {{name: {READERS}}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}}
 subjects: [{{kind: ServiceAccount, namespace: {namespace}, name: reader}}]
 "

@@ -34,13 +34,15 @@ pub(super) fn classes(site: &Site) -> Result<()> {
         "a Service without a class was written: {status}"
     );
 
-    site.install(&["classless=true"])?;
+    // All speakers at once: nothing is announced here.
+    let at_once = "speaker.updateStrategy.rollingUpdate.maxUnavailable=3";
+    site.install(&["classless=true", at_once])?;
     let unnamed = site.addresses("classes", "unnamed", 1)?;
     ensure!(site.service("classes", "foreign")? == foreign, "class-less mode took the other's Service");
     expect_unchanged(site, "classes", "ours", &ours)?;
 
     // Back: Bellhop lets go of what it serves no more, so that another load balancer can take it.
-    site.install(&[])?;
+    site.install(&[at_once])?;
     expect_not_ours(site, "classes", "unnamed")?;
     expect_released(site, unnamed[0])?;
     expect_unchanged(site, "classes", "ours", &ours)
