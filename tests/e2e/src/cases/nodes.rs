@@ -44,7 +44,7 @@ pub(super) fn kubelets_fall_silent(site: &Site) -> Result<()> {
     for node in Node::ALL {
         site.expect_ready(node, "Unknown")?;
     }
-    wait_for("no endpoint is ready", SOON, || no_endpoint_is_ready(site, "silent"))?;
+    expect_no_endpoint(site, "silent", &Node::ALL)?;
     expect_for(LOOK, "silence of all nodes withdraws nothing more", || {
         let (cluster_nodes, local_nodes) = (site.next_hops(everywhere)?, site.next_hops(local)?);
         ensure!(cluster_nodes == Node::ALL, "{everywhere} by {cluster_nodes:?}");
@@ -81,6 +81,8 @@ pub(super) fn reboot(site: &Site) -> Result<()> {
     for address in [everywhere, local] {
         site.expect_route(address, &[first, third])?;
     }
+    // Until then the other nodes' kube-proxies hand its pods a share.
+    expect_no_endpoint(site, "boot", &[victim])?;
 
     let traffic = site.traffic("boot", &[everywhere, local])?;
     cluster.boot_node(victim)?;
@@ -237,15 +239,23 @@ fn container(site: &Site, node: Node) -> Result<String> {
     Ok(status["containerID"].as_str().context("it has no name")?.to_owned())
 }
 
-fn no_endpoint_is_ready(site: &Site, namespace: &str) -> Result<(), String> {
-    let slices =
-        site.json(&["-n", namespace, "get", "endpointslices"]).map_err(|error| format!("{error:#}"))?;
-    let slices = slices["items"].as_array().cloned().unwrap_or_default();
-    let endpoints = slices.iter().filter_map(|slice| slice["endpoints"].as_array()).flatten();
-    match endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true).count() {
-        0 => Ok(()),
-        count => Err(format!("{count} are")),
-    }
+/// Waits until no endpoint on these nodes is ready.
+fn expect_no_endpoint(site: &Site, namespace: &str, nodes: &[Node]) -> Result<()> {
+    let look = || -> Result<usize> {
+        let slices = site.json(&["-n", namespace, "get", "endpointslices"])?;
+        let slices = slices["items"].as_array().context("no list")?;
+        let endpoints = slices.iter().filter_map(|slice| slice["endpoints"].as_array()).flatten();
+        let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
+        let here = ready.filter(|endpoint| nodes.iter().any(|node| endpoint["nodeName"] == *node.name()));
+        Ok(here.count())
+    };
+    wait_for(&format!("no endpoint on {nodes:?} is ready"), SOON, || {
+        match look().map_err(|error| format!("{error:#}"))? {
+            0 => Ok(()),
+            count => Err(format!("{count} are")),
+        }
+    })?;
+    Ok(())
 }
 
 /// Looks for a while whether something goes on to hold.
