@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -47,6 +48,8 @@ pub struct Site {
     place: Here,
     program: Option<PathBuf>,
     plugins: Option<PathBuf>,
+    /// Helm installed it last, without a setting of a case, and no case has failed since.
+    as_installed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -74,7 +77,7 @@ impl Site {
                 Here::TestCluster { cluster: Box::new(cluster), frr }
             }
         };
-        Ok(Self { place, program, plugins })
+        Ok(Self { place, program, plugins, as_installed: AtomicBool::new(false) })
     }
 
     /// The test cluster.
@@ -173,6 +176,7 @@ impl Site {
     /// With helm's words.
     pub fn install(&self, settings: &[&str]) -> Result<()> {
         let cluster = self.cluster()?;
+        self.as_installed.store(false, Ordering::Relaxed);
         let mut args = vec![
             "upgrade",
             "--install",
@@ -186,7 +190,19 @@ impl Site {
         ];
         args.extend(settings.iter().flat_map(|setting| ["--set", setting]));
         args.extend(["--wait", "--timeout", "120s"]);
-        cluster.helm(&args).map(drop)
+        cluster.helm(&args)?;
+        self.as_installed.store(settings.is_empty(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// True when helm would change nothing: it installed last without a setting, and the workloads are whole.
+    fn stands_as_installed(&self) -> bool {
+        let whole = |workload: &str| {
+            self.kubectl(&["-n", NAMESPACE, "rollout", "status", workload, "--timeout=5s"]).is_ok()
+        };
+        self.as_installed.load(Ordering::Relaxed)
+            && whole("daemonset/bellhop-speaker")
+            && whole("deployment/bellhop-controller")
     }
 
     /// Makes the state that every case starts from: machines whole, Bellhop installed with the test's values, the base
@@ -206,10 +222,11 @@ impl Site {
                 .kubectl(&["delete", "addresspools", "-l", CASE_LABEL, "--ignore-not-found"])
                 .map(drop);
         };
-        self.install(&[])?;
-        for kind in ["decisionpolicies", "advertisements", "bgppeers", "addresspools", "speakerconfigs"] {
-            cluster.kubectl(&["delete", kind, "--selector", "!bellhop.dev/base", "--ignore-not-found"])?;
+        if !self.stands_as_installed() {
+            self.install(&[])?;
         }
+        let kinds = "decisionpolicies,advertisements,bgppeers,addresspools,speakerconfigs";
+        cluster.kubectl(&["delete", kinds, "--selector", "!bellhop.dev/base", "--ignore-not-found"])?;
         self.apply(BASE)?;
         wait_for("no claim is left of other cases", SOON, || self.expect_no_claims())?;
         Ok(())
@@ -225,6 +242,8 @@ impl Site {
 
     /// Prints what helps to understand a failed case.
     pub fn explain_failure(&self, case: &str) {
+        // What it did to the installation it may not have undone.
+        self.as_installed.store(false, Ordering::Relaxed);
         let looks: [&[&str]; 6] = [
             &["get", "pods", "-A", "-o", "wide"],
             &["get", "services,endpointslices", "-A", "-o", "wide"],
