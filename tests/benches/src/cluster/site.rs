@@ -282,10 +282,9 @@ pub fn wait_until<T>(
     deadline: Duration,
     mut look: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
-    let found = wait_for(what, deadline, || match look() {
+    wait_for(what, deadline, || match look() {
         Ok(None) => Err("not yet".to_owned()),
         Ok(Some(found)) => Ok(Ok(found)),
         Err(error) => Ok(Err(error)),
-    })?;
-    found
+    })?
 }

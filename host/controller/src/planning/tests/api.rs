@@ -288,7 +288,7 @@ impl Api {
     fn staying(&self, address: IpAddr, leaving: &[Leaving]) -> Option<ServiceKey> {
         let stays = |holder: &&Leaving| {
             let living = self.services.get(&holder.service);
-            let ours = living.filter(|object| crate::planning::services::is_ours(&object.conditions));
+            let ours = living.filter(|object| services::is_ours(&object.conditions));
             let listed = ours.map(|object| &*object.ingress).unwrap_or_default();
             holder.keeps(address, living.map(|object| (&*object.service.uid, listed)))
         };
