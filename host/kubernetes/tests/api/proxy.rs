@@ -54,9 +54,14 @@ impl Proxy {
         Ok(proxy)
     }
 
+    /// Where it listens.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// A client that goes through it.
     pub(crate) fn client(&self) -> Result<Client> {
-        let url = format!("http://{}", self.address).parse().context("a URL")?;
+        let url = self.url().parse().context("a URL")?;
         Ok(bellhop_kubernetes::client::client(kube::Config::new(url))?)
     }
 
