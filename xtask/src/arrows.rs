@@ -70,7 +70,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bellhop-policy-engine",
         ],
     ),
-    ("bellhop", &["bellhop-cli", "bellhop-controller", "bellhop-core", "bellhop-runtime", "bellhop-speaker"]),
+    (
+        "bellhop",
+        &[
+            "bellhop-cli",
+            "bellhop-controller",
+            "bellhop-core",
+            // Its tests alone: the client behind their fault proxy.
+            "bellhop-kubernetes",
+            "bellhop-runtime",
+            "bellhop-speaker",
+        ],
+    ),
     // Guests: they see the SDK and nothing of the host.
     ("bellhop-policy", &[]),
     ("address-by-label", &["bellhop-policy"]),
