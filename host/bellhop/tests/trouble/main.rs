@@ -89,8 +89,11 @@ fn condition(cluster: &Cluster, object: &[&str], type_: &str) -> Option<String> 
     Some(format!("{} {}: {}", text("status"), text("reason"), text("message")))
 }
 
-/// Addresses that Services list, and those that claims hold for them by UID.
-fn allocated(cluster: &Cluster) -> (Vec<(String, String)>, Vec<(String, String)>) {
+/// Addresses, each with the UID of the Service that has it.
+type Allocated = Vec<(String, String)>;
+
+/// What Services list, and what claims hold for them.
+fn allocated(cluster: &Cluster) -> (Allocated, Allocated) {
     let list = |what: &str| -> Vec<Value> {
         let list: Value = cluster.kubectl_json(&["get", what, "-o", "json"]).unwrap();
         list["items"].as_array().unwrap().clone()
@@ -103,7 +106,7 @@ fn allocated(cluster: &Cluster) -> (Vec<(String, String)>, Vec<(String, String)>
     let claims = list("addressclaims")
         .into_iter()
         .map(|claim| (text(&claim["spec"]["address"]), text(&claim["spec"]["holders"][0]["uid"])));
-    let (mut services, mut claims): (Vec<_>, Vec<_>) = (services.collect(), claims.collect());
+    let (mut services, mut claims): (Allocated, Allocated) = (services.collect(), claims.collect());
     services.sort();
     claims.sort();
     (services, claims)
