@@ -72,6 +72,9 @@ pub struct Changes {
     pub bind: BTreeSet<IpAddr>,
     /// Addresses to unbind now.
     pub unbind: BTreeSet<IpAddr>,
+    /// Addresses that one more Service serves from this node now, or one fewer: where Services share an address, its routes
+    /// may be the same as before.
+    pub served: BTreeSet<IpAddr>,
     /// Services planned in this slice.
     pub planned: usize,
     /// More is queued: plan again soon.
@@ -389,7 +392,14 @@ impl Announcer {
             for address in plan.addresses.keys() {
                 self.by_address.entry(*address).or_default().insert(key.clone());
             }
-            self.plans.insert(key, plan);
+            self.plans.insert(key.clone(), plan);
+        }
+        let after = self.plans.get(&key);
+        for address in addresses.iter().copied() {
+            let serves = |plan: Option<&Box<ServicePlan>>| plan.is_some_and(|plan| plan.serves(address));
+            if serves(before.as_ref()) != serves(after) {
+                changes.served.insert(address);
+            }
         }
         for address in addresses {
             self.refresh_routes(address, changes);

@@ -1,6 +1,6 @@
 //! What Bellhop counts and measures of itself, for Prometheus.
 //!
-//! [`Metrics`] has one field per metric; all of them are declared in one place, the table of [`table`], from which the
+//! [`Metrics`] has one field per metric; all of them are declared in one place, the table of `table.rs`, from which the
 //! page `docs/reference/metrics.md` is generated. A process makes one of them for its [`Form`] and shares it by `Arc`.
 //!
 //! There are two ways to a value:

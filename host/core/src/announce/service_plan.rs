@@ -168,6 +168,11 @@ impl ServicePlan {
         because(reason, peer.why_not.as_deref().unwrap_or_default())
     }
 
+    /// True where this node announces an address of the Service, or binds it.
+    pub fn serves(&self, address: IpAddr) -> bool {
+        !self.routes_of(address).is_empty() || self.addresses.get(&address).is_some_and(|plan| plan.bind)
+    }
+
     /// Withdraws every address, for a reason that holds for all.
     pub(crate) fn withdraw_all(&mut self, reason: &'static str) {
         self.withdraw(|_| Some(reason));

@@ -197,6 +197,7 @@ impl Rig {
             all.routes.extend(changes.routes);
             all.bind.extend(changes.bind);
             all.unbind.extend(changes.unbind);
+            all.served.extend(changes.served);
             if !changes.more {
                 return all;
             }
@@ -481,6 +482,25 @@ fn a_shared_address_stays_while_one_of_its_services_announces_it() {
     rig.apply([slice("b", vec![])]);
     rig.plan(&mut BuiltIn);
     assert!(rig.announced().is_empty());
+}
+
+#[test]
+fn a_second_service_on_an_address_is_told_though_the_routes_stay_as_they_are() {
+    let mut rig = Rig::new(base());
+    rig.apply([
+        put(service("a")),
+        put(service("b")),
+        claim("203.0.113.1", &["a", "b"]),
+        slice("a", vec![endpoint(NODE, true, false)]),
+    ]);
+    let address: IpAddr = "203.0.113.1".parse().unwrap();
+    assert_eq!(rig.plan(&mut BuiltIn).served, [address].into());
+    rig.apply([slice("b", vec![endpoint(NODE, true, false)])]);
+    let changes = rig.plan(&mut BuiltIn);
+    assert!(changes.is_empty());
+    assert_eq!(changes.served, [address].into());
+    rig.apply([slice("b", vec![])]);
+    assert_eq!(rig.plan(&mut BuiltIn).served, [address].into());
 }
 
 #[test]

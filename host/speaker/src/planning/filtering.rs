@@ -59,7 +59,8 @@ impl Filtering {
     /// Takes over what a slice of planning changed.
     pub(super) fn note_changes(&mut self, changes: &Changes) {
         self.stale.extend(changes.routes.iter().map(|change| change.prefix));
-        self.stale.extend(changes.bind.iter().chain(&changes.unbind).map(|address| host_route(*address)));
+        let addresses = changes.bind.iter().chain(&changes.unbind).chain(&changes.served);
+        self.stale.extend(addresses.map(|address| host_route(*address)));
     }
 
     pub(super) fn set_echo_reply(&mut self, echo_reply: bool) {
@@ -159,10 +160,7 @@ fn needed(
     }
     let mut ports: Option<BTreeSet<Port>> = None;
     for key in announcer.services_of(address) {
-        let serves = announcer.service(key).is_some_and(|plan| {
-            !plan.routes_of(address).is_empty() || plan.addresses.get(&address).is_some_and(|plan| plan.bind)
-        });
-        if serves {
+        if announcer.service(key).is_some_and(|plan| plan.serves(address)) {
             let service = world.services().get(key);
             ports.get_or_insert_default().extend(service.iter().flat_map(|service| &service.ports));
         }
