@@ -35,7 +35,7 @@ use site::Site;
 pub struct Scale {
     /// Services of the runs that allocate, from the smallest; those of the last stay for what follows.
     pub services: &'static [u32],
-    /// Services that come one at a time, for the time to their routes.
+    /// Services that come at a steady pace, for the time to their routes.
     pub singles: u32,
     /// How long a speaker is watched doing nothing.
     pub idle: Duration,

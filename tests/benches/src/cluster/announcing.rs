@@ -1,9 +1,9 @@
-//! From Services to routes on the router: one Service at a time, a speaker that does nothing, and one that starts again.
+//! From Services to routes on the router: Services that come at a steady pace, a speaker that does nothing, and one that starts again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use bellhop_lab::frr::Frr;
 use bellhop_lab::observe::bgp::{Neighbor, neighbors};
 use bellhop_lab::observe::kernel::{Change, Recording};
@@ -22,8 +22,8 @@ use crate::wire::{prefixes, visible};
 
 /// EndpointSlices of each Service that stands.
 const SLICES: u32 = 2;
-/// Between two Services that come alone.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two Services whose way to the router is measured: ten times what each takes of the processors.
+const PACE: Duration = Duration::from_millis(100);
 /// How long a session, or one more route, may take.
 const SOON: Duration = Duration::from_secs(60);
 /// The most that a speaker may keep resident.
@@ -33,7 +33,7 @@ const IDLE_MAX_PERCENT: f64 = 0.5;
 /// The most UPDATEs that a full table may take; see [`crate::bulk::UPDATES_MAX`].
 const UPDATES_MAX: u64 = crate::bulk::UPDATES_MAX;
 
-/// Services that come one at a time where there is no other one.
+/// Services that come at a steady pace where there is no other one.
 ///
 /// # Errors
 /// When a route does not come.
@@ -43,7 +43,7 @@ pub fn idle(site: &Site, count: u32) -> Result<Vec<Row>> {
     let mut speaker = site.start_speaker()?;
     site.wait_for_leader(&api, &mut controller)?;
     wait_for_session(site.frr(), &mut speaker, 0)?;
-    let times = one_at_a_time(site, &api, 0, count).with_context(|| both_logs(&controller, &speaker))?;
+    let times = paced(site, &api, 0, count).with_context(|| both_logs(&controller, &speaker))?;
     speaker.kill();
     controller.kill();
     Ok(single_rows("no other Service", &times))
@@ -53,19 +53,29 @@ fn both_logs(controller: &Program, speaker: &Program) -> String {
     format!("controller:\n{}\nspeaker:\n{}", controller.log_end(), speaker.log_end())
 }
 
-/// Makes Services from this number on, each when the one before is in the router's table; how long each took, from before
-/// its creation was sent.
-fn one_at_a_time(site: &Site, api: &Api, first: u32, count: u32) -> Result<Vec<Duration>> {
-    api.all(MAKING, (first..first + count).map(|number| objects::slice(number, 0)).collect())?;
+/// Makes Services from this number on, one every [`PACE`]; how long each took to its route, from before its creation was
+/// sent. The router counts routes and does not say which: the first route is taken to be the first Service's, and so on.
+fn paced(site: &Site, api: &Api, first: u32, count: u32) -> Result<Vec<Duration>> {
+    let numbers = first..first + count;
+    api.all(MAKING, numbers.clone().map(|number| objects::slice(number, 0)).collect())?;
     let standing = prefixes(site.frr())?.v4;
-    let mut times = Vec::new();
-    for (number, more) in (first..first + count).zip(1..) {
-        std::thread::sleep(PAUSE);
-        let begin = Instant::now();
+    let begin = Instant::now();
+    let (frr, total) = (site.frr().clone(), standing + u64::from(count));
+    let router = std::thread::spawn(move || -> Result<Vec<Duration>> {
+        let mut seen = Vec::new();
+        for wanted in standing + 1..=total {
+            seen.push(visible(&frr, begin, PACE * count + SOON, |now| now.v4 >= wanted)?);
+        }
+        Ok(seen)
+    });
+    let mut made = Vec::new();
+    for (number, turn) in numbers.zip(0..) {
+        std::thread::sleep((PACE * turn).saturating_sub(begin.elapsed()));
+        made.push(begin.elapsed());
         api.write(objects::service(number))?;
-        times.push(visible(site.frr(), begin, SOON, |seen| seen.v4 == standing + more)?);
     }
-    Ok(times)
+    let seen = router.join().map_err(|_| anyhow!("the thread that looks at the router panicked"))??;
+    Ok(seen.into_iter().zip(made).map(|(seen, made)| seen.saturating_sub(made)).collect())
 }
 
 fn single_rows(state: &str, times: &[Duration]) -> Vec<Row> {
@@ -112,8 +122,7 @@ pub fn standing(site: &Site, mut standing: Standing, scale: Scale) -> Result<Vec
     rows.extend(doing_nothing(&state, &api, [&controller, &speaker], scale.idle)?);
     speaker = restart(site, &state, services, speaker, &mut rows)?;
     let first = standing.services();
-    let times =
-        one_at_a_time(site, &api, first, scale.singles).with_context(|| both_logs(&controller, &speaker))?;
+    let times = paced(site, &api, first, scale.singles).with_context(|| both_logs(&controller, &speaker))?;
     rows.extend(single_rows(&state, &times));
     controller.expect_running()?;
     Ok(rows)

@@ -5,6 +5,8 @@
 //! API server counts is one of those that are measured. Whatever is measured twice starts from the same database, put
 //! back by [`Site::restore`].
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -14,6 +16,7 @@ use bellhop_lab::Node;
 use bellhop_lab::command::output_of;
 use bellhop_lab::frr::Frr;
 use bellhop_lab::netns::Namespace;
+use bellhop_test_cluster::network::inside;
 use bellhop_test_cluster::{Cluster, Machine, Mode, Options, Program as Component, wait_for};
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
@@ -31,6 +34,8 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/bellhop")
 const NAMESPACE: &str = "bellhop-system";
 /// The leader's Lease.
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/bellhop-system/leases/bellhop-controller";
+/// Where the controller answers probes, in the router's namespace.
+const CONTROLLER_PROBES: &str = "127.0.0.1:9475";
 /// The node.
 pub const NODE: Node = Node::ALL[0];
 /// How long components and programs may take to start on a machine that does nothing else.
@@ -172,7 +177,7 @@ impl Site {
         let kubeconfig = self.with_token("bellhop-controller", &[])?;
         let mut command = self.router().command(&self.programs.bellhop);
         command.args(["controller", "--namespace", NAMESPACE, "--name", &format!("bench-{number}")]);
-        command.arg("--compiler").arg(&self.programs.compiler).args(["--listen", "127.0.0.1:9475"]);
+        command.arg("--compiler").arg(&self.programs.compiler).args(["--listen", CONTROLLER_PROBES]);
         command.env("KUBECONFIG", kubeconfig);
         self.start("controller", command)
     }
@@ -206,6 +211,19 @@ impl Site {
 
     fn start(&self, name: &'static str, command: Command) -> Result<Program> {
         Program::start(name, command, &self.logs().join(format!("bench-{name}.log")))
+    }
+
+    /// Waits until the controller that was started last has read everything that stands, and says when it had.
+    ///
+    /// # Errors
+    /// When it ends, or does not come to be ready.
+    pub fn wait_until_ready(&self, controller: &mut Program) -> Result<SystemTime> {
+        let router = self.router();
+        wait_until("the controller is ready", START, || {
+            controller.expect_running()?;
+            let ready = inside(&router, || is_ready(CONTROLLER_PROBES))?;
+            Ok(ready.then(SystemTime::now))
+        })
     }
 
     /// Waits until the controller that was started last leads, and says since when.
@@ -265,6 +283,18 @@ impl Site {
             Ok(paths.into_iter().all(|path| api.text(path).is_ok()).then_some(()))
         })
     }
+}
+
+/// True when `/readyz` answers with 200, from this thread's network.
+fn is_ready(address: &str) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut connection = TcpStream::connect(address)?;
+        connection.write_all(b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
 }
 
 /// Copies a folder.
