@@ -157,6 +157,11 @@ impl Claims {
         self.changes.extend(self.blocked.remove(service).into_iter().flatten());
     }
 
+    /// True while there are claims to be made that have not been sent; those that failed and wait do not count.
+    pub(crate) fn has_creations(&self) -> bool {
+        !self.creations.is_empty()
+    }
+
     /// The next change that may be written: with `creations` one of those, else another one.
     pub(crate) fn next(
         &mut self,

@@ -345,8 +345,13 @@ impl Planner {
         }
         self.plan_claims(now);
         if self.announced_due.is_some_and(|due| due <= now) {
-            self.announced_due = None;
-            self.compare_announced(now);
+            if self.claims.has_creations() {
+                // Whoever waits for an address comes first; what is announced is told once nobody does.
+                self.announced_due = Some(now + ANNOUNCED_INTERVAL);
+            } else {
+                self.announced_due = None;
+                self.compare_announced(now);
+            }
         }
         let mut orders = Vec::new();
         while self.in_flight.len() < IN_FLIGHT {

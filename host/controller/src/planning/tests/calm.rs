@@ -25,6 +25,28 @@ fn each_service_costs_one_claim_and_one_status_and_a_restart_writes_neither() {
 }
 
 #[test]
+fn whoever_waits_for_an_address_comes_before_what_is_said_of_announcements() {
+    let mut bench = Bench::new();
+    for number in 0..200 {
+        bench.api.put(service(&format!("s{number:03}")));
+    }
+    // A server that takes five seconds for as many writes as are under way at a time.
+    for _ in 0..30 {
+        bench.replica.watch(bench.now, &bench.api, usize::MAX / 2);
+        bench.replica.step(bench.now);
+        for order in std::mem::take(&mut bench.replica.orders) {
+            let result = bench.api.execute(&order.write);
+            bench.replica.planner.take(bench.now, Input::Finished(order.id, result));
+        }
+        bench.now += Duration::from_secs(5);
+    }
+    let writes = bench.writes();
+    let announced = writes.iter().position(|write| write.ends_with("] not announced")).unwrap();
+    let claimed = writes.iter().rposition(|write| write.starts_with("create")).unwrap();
+    assert!(claimed < announced, "claim {claimed} was made after {announced} told of an announcement");
+}
+
+#[test]
 fn services_are_served_in_the_order_of_their_age_and_those_that_hold_addresses_before_them() {
     let mut bench = Bench::new();
     bench.api.put_pool(pool("a", "203.0.113.0-203.0.113.1"));
