@@ -18,17 +18,17 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 use bellhop_kubernetes::source::Counters;
 use bellhop_kubernetes::{
-    Batch, Election, Leadership, Recorder, Role, SourceOptions, Writer, connect, start as watch,
+    Batch, Election, Leadership, Recorder, Role, SourceOptions, WriteError, Writer, connect, start as watch,
 };
 use bellhop_runtime::http::{self, Condition, Endpoints, Health, Heartbeat};
 use bellhop_runtime::loader::{self, Loaded};
-use bellhop_runtime::metrics::{Form, Metrics};
+use bellhop_runtime::metrics::{ClaimWrite, Form, Metrics, Verb, WriteResult};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::planning::{self, Input, Phase, Planner};
 use crate::store::ApiServer;
-use crate::write::Store;
+use crate::write::{Store, Write};
 
 /// Events on their way to the planning thread: answers to all writes under way, and some batches of the source, which
 /// waits while this is full.
@@ -216,6 +216,16 @@ async fn stop_on_signal(events: mpsc::Sender<Event>) {
     let _ = events.send(Event::Stop).await;
 }
 
+/// What a write does to a claim, where it is of one.
+fn claim_verb(write: &Write) -> Option<Verb> {
+    match write {
+        Write::CreateClaim(_) => Some(Verb::Create),
+        Write::UpdateClaim { .. } => Some(Verb::Update),
+        Write::ReleaseClaim { .. } => Some(Verb::Delete),
+        _ => None,
+    }
+}
+
 /// The planning thread.
 struct Driver<S> {
     planner: Planner,
@@ -273,9 +283,14 @@ impl<S: Store> Driver<S> {
 
     fn turn(&mut self) {
         for order in self.planner.step(Instant::now(), SystemTime::now()) {
-            let (store, events) = (self.store.clone(), self.events.clone());
+            let (store, events, metrics) = (self.store.clone(), self.events.clone(), self.metrics.clone());
             tokio::spawn(async move {
+                let verb = claim_verb(&order.write);
                 let result = store.execute(order.write).await;
+                if let Some(verb) = verb {
+                    let result = WriteResult::of(result.as_ref().err().map_or("ok", WriteError::category));
+                    metrics.claim_writes.inc(&ClaimWrite { verb, result });
+                }
                 let _ = events.send(Event::Input(Input::Finished(order.id, result))).await;
             });
         }

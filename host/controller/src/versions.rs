@@ -47,7 +47,12 @@ impl Copy {
     /// The copy that a policy's version has.
     pub(crate) fn of(policy: &DecisionPolicy) -> Self {
         // Serializing plain structs and maps of strings cannot fail; were it to, the digest would be that of nothing.
-        let spec = serde_json::to_string(&spec(policy)).unwrap_or_default();
+        let mut spec = spec(policy);
+        // Where the author had the module is no part of the version: the copy has it under a key of its own, and a copy that
+        // is read back is the same version.
+        spec.plugin.config_map = String::new();
+        spec.plugin.key = MODULE_KEY.into();
+        let spec = serde_json::to_string(&spec).unwrap_or_default();
         let digest = hex(&Sha256::digest(spec.as_bytes()));
         let name = format!("{}{}", prefix(&policy.name), &digest[..DIGITS]);
         let version = PluginVersion {
@@ -220,6 +225,7 @@ mod tests {
             ..(*policy).clone()
         };
         assert_eq!(*read, expected);
+        assert_eq!(Copy::of(&read), copy, "a copy that is read back needs no copy of its own");
     }
 
     #[test]
