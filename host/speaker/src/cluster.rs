@@ -45,9 +45,9 @@ const EVENTS: usize = 64;
 /// Batches of the source on their way; one at a time keeps memory flat while a large cluster is taken in.
 const BATCHES: usize = 1;
 
-/// The first requests of the speakers of a cluster spread over this, so that a thousand of them, restarted together,
-/// list at a hundred a second.
-const START_JITTER: Duration = Duration::from_secs(10);
+/// The first requests of the speakers of a cluster spread over this, so that a thousand of them, restarted together, do not
+/// list at once. Well below what a source waits before it goes by what it kept: the API server must have had its time.
+const START_JITTER: Duration = Duration::from_secs(2);
 
 /// The longest that the BGP task may be at one turn, which takes microseconds, and that a batch of the source may wait for
 /// the planner, which takes events in between slices of a tenth of a second. A restart helps neither before.
