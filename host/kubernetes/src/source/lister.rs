@@ -191,6 +191,8 @@ impl Watch {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.seen.closed() => return,
+                // Somebody has an answer again: no need to wait as long as after many failures.
+                () = recovery(&mut self.recoveries) => {}
             }
         }
     }
