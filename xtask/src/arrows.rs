@@ -29,7 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // It answers the sandbox that started it, in the sandbox's words.
     ("bellhop-compiler", &["bellhop-core", "bellhop-policy-engine", "bellhop-sandbox"]),
     // Runtime: where the pure parts meet the edges.
-    ("bellhop-runtime", &["bellhop-core", "bellhop-policy-engine", "bellhop-sandbox"]),
+    ("bellhop-runtime", &["bellhop-core", "bellhop-kubernetes", "bellhop-policy-engine", "bellhop-sandbox"]),
     (
         "bellhop-controller",
         &[

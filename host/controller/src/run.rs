@@ -12,18 +12,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use bellhop_kubernetes::source::Counters;
 use bellhop_kubernetes::{
     Batch, Election, Leadership, Recorder, Role, SourceOptions, WriteError, Writer, connect, start as watch,
 };
 use bellhop_runtime::http::{self, Condition, Endpoints, Health, Heartbeat};
 use bellhop_runtime::loader::{self, Loaded};
 use bellhop_runtime::metrics::{ClaimWrite, Form, Metrics, Verb, WriteResult};
-use tokio::signal::unix::{SignalKind, signal};
+use bellhop_runtime::signals::StopSignals;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::planning::{self, Input, Phase, Planner};
@@ -87,6 +85,7 @@ impl From<Box<Loaded>> for Event {
 /// # Errors
 /// When nothing says where the API server is, or it cannot be listened for probes; not when the API server is away.
 pub async fn run(options: Options) -> anyhow::Result<()> {
+    let stops = StopSignals::listen().context("cannot listen for SIGTERM and SIGINT")?;
     let probes = http::listen(options.listen).await?;
     let client = connect().await?;
     let health = Health::new(Instant::now());
@@ -116,14 +115,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         let (metrics, planner) = (metrics.clone(), events.clone());
         let (counters, reachable) = (source.counters(), source.reachable());
         let endpoints = Endpoints::new(metrics.clone(), health.clone()).measured_by(move || {
-            measure_api(&metrics, &writer, &counters, *reachable.borrow());
+            metrics.set_api_server(&writer, &counters, *reachable.borrow());
             measure(planner.clone())
         });
         tokio::spawn(http::serve(probes, endpoints))
     };
     tokio::spawn(forward(readings, events.clone()));
     tokio::spawn(follow(leadership, events.clone()));
-    tokio::spawn(stop_on_signal(events.clone()));
+    tokio::spawn(stop_on_signal(stops, events.clone()));
     let planner = Planner::new(loader::start(options.compiler, events.clone()));
     let driver = Driver {
         planner,
@@ -146,17 +145,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     probes.abort();
     election.release().await;
     Ok(())
-}
-
-/// Writes what the API server's side has counted into the metrics.
-fn measure_api(metrics: &Metrics, writer: &Writer, watches: &Counters, reachable: bool) {
-    let counts = writer.counts();
-    let calls = counts.iter().map(|((kind, verb, result), count)| (*kind, verb.as_str(), *result, *count));
-    metrics.set_api_writes(calls);
-    metrics.api_reachable.set_bool(reachable);
-    metrics.watch_events.set(watches.events.load(Ordering::Relaxed) as f64);
-    metrics.watch_relists.set(watches.relists.load(Ordering::Relaxed) as f64);
-    metrics.watch_failures.set(watches.failures.load(Ordering::Relaxed) as f64);
 }
 
 /// Has the planner write what it owns into the metrics.
@@ -202,17 +190,8 @@ async fn follow(mut leadership: watch::Receiver<Leadership>, events: mpsc::Sende
     }
 }
 
-async fn stop_on_signal(events: mpsc::Sender<Event>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("cannot listen for SIGTERM and SIGINT");
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+async fn stop_on_signal(mut stops: StopSignals, events: mpsc::Sender<Event>) {
+    stops.next().await;
     let _ = events.send(Event::Stop).await;
 }
 

@@ -18,6 +18,7 @@
 //!                               └─render─► text 0.0.4 or OpenMetrics ─► http
 //! ```
 
+mod api_server;
 mod exposition;
 mod instruments;
 mod labels;
@@ -32,18 +33,6 @@ pub use table::{Declared, Form, Metrics, TABLE};
 use prometheus_client::encoding::text;
 
 impl Metrics {
-    /// Writes what calls of the API server came to so far: kind, verb, category of the result, how many. Reads are left
-    /// out.
-    pub fn set_api_writes<'a>(&self, calls: impl IntoIterator<Item = (&'a str, &'a str, &'a str, u64)>) {
-        let mut counts = std::collections::HashMap::new();
-        for (kind, verb, result, count) in calls {
-            let Some(verb) = Verb::of(verb) else { continue };
-            let labels = ApiWrite { kind: ObjectKind::of(kind), verb, result: WriteResult::of(result) };
-            *counts.entry(labels).or_insert(0) += count;
-        }
-        self.api_writes.replace(counts.into_iter().map(|(labels, count)| (labels, count as f64)));
-    }
-
     /// Everything that this form of Bellhop has, as text; reads `/proc` for the metrics of the process.
     pub fn render(&self, exposition: Exposition) -> String {
         process::measure(self);

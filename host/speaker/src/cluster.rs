@@ -17,18 +17,16 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bellhop_core::ObjectName;
 use bellhop_core::names::NamespacedName;
-use bellhop_kubernetes::source::Counters;
 use bellhop_kubernetes::{Batch, CacheOptions, Role, SourceOptions, SpeakerLease, Writer};
 use bellhop_runtime::http::{self, Health, Heartbeat};
 use bellhop_runtime::loader;
 use bellhop_runtime::metrics::{Form, Metrics};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use bellhop_runtime::signals::StopSignals;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::bgp::BgpHandle;
@@ -114,7 +112,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(http::serve(
             probes,
             endpoints.measured_by(move || {
-                measure_api(&metrics, &writer, &counters, *reachable.borrow());
+                metrics.set_api_server(&writer, &counters, *reachable.borrow());
                 standalone::measure(planner.clone())
             }),
         ))
@@ -130,7 +128,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         changed.clone(),
         bgp.subscribe(),
     );
-    let stopping = tokio::spawn(stop_on_signal(events.clone(), writer, options.origin())?);
+    let stops = StopSignals::listen().context("cannot listen for SIGTERM and SIGINT")?;
+    let stopping = tokio::spawn(stop_on_signal(stops, events.clone(), writer, options.origin()));
     let announced = health.condition("announced", "nothing has been announced yet");
     tokio::spawn(readiness::follow(bgp.subscribe(), announced));
     let planning = planner(&options, mark, bgp, events, changed)?.with_signals(signals);
@@ -145,23 +144,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     probes.abort();
     drop(source);
-    let left = stopping.is_finished() && matches!(stopping.await, Ok(Some(Fate::Leaves(_))));
+    let left = stopping.is_finished() && matches!(stopping.await, Ok(Fate::Leaves(_)));
     if left {
         // Others need not wait until it runs out. A speaker that comes back is not missed for so short a time.
         lease.release().await;
     }
     remove(&options.socket)
-}
-
-/// Writes what the API server's side has counted into the metrics.
-fn measure_api(metrics: &Metrics, writer: &Writer, watches: &Counters, reachable: bool) {
-    let counts = writer.counts();
-    let calls = counts.iter().map(|((kind, verb, result), count)| (*kind, verb.as_str(), *result, *count));
-    metrics.set_api_writes(calls);
-    metrics.api_reachable.set_bool(reachable);
-    metrics.watch_events.set(watches.events.load(Ordering::Relaxed) as f64);
-    metrics.watch_relists.set(watches.relists.load(Ordering::Relaxed) as f64);
-    metrics.watch_failures.set(watches.failures.load(Ordering::Relaxed) as f64);
 }
 
 impl Options {
@@ -227,44 +215,32 @@ async fn forward(mut batches: mpsc::Receiver<Batch>, events: mpsc::Sender<Event>
 }
 
 /// Waits for signals: the first asks what becomes of this speaker and stops accordingly, each further one stops at once.
-///
-/// # Errors
-/// When signals cannot be listened for.
-fn stop_on_signal(
+async fn stop_on_signal(
+    mut stops: StopSignals,
     events: mpsc::Sender<Event>,
     writer: Writer,
     origin: Origin,
-) -> std::io::Result<impl Future<Output = Option<Fate>> + Send> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        next(&mut terminate, &mut interrupt).await;
-        let fate = fate(&writer, &origin).await;
-        match &fate {
-            Fate::ComesBack => tracing::info!("this speaker comes back on this node"),
-            Fate::Leaves(reason) => tracing::info!(reason, "this speaker does not come back on this node"),
-            Fate::Unknown(reason) => {
-                tracing::warn!(reason, "cannot tell whether this speaker comes back on this node");
-            }
+) -> Fate {
+    stops.next().await;
+    let fate = fate(&writer, &origin).await;
+    match &fate {
+        Fate::ComesBack => tracing::info!("this speaker comes back on this node"),
+        Fate::Leaves(reason) => tracing::info!(reason, "this speaker does not come back on this node"),
+        Fate::Unknown(reason) => {
+            tracing::warn!(reason, "cannot tell whether this speaker comes back on this node");
         }
-        let keep_routes = fate.keeps_routes();
-        while events.send(Event::Stop { keep_routes }).await.is_ok() {
-            tokio::select! {
-                () = events.closed() => break,
-                () = next(&mut terminate, &mut interrupt) => {}
-            }
+    }
+    let keep_routes = fate.keeps_routes();
+    while events.send(Event::Stop { keep_routes }).await.is_ok() {
+        tokio::select! {
+            () = events.closed() => break,
+            () = stops.next() => {}
         }
-        Some(fate)
-    })
-}
-
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
 }
 
 fn remove(socket: &Path) -> anyhow::Result<()> {
+    fate
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),

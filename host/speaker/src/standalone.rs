@@ -21,7 +21,7 @@ use bellhop_index::{Folder, ManifestSource};
 use bellhop_runtime::http::{self, Endpoints, Health};
 use bellhop_runtime::loader;
 use bellhop_runtime::metrics::{Form, Metrics};
-use tokio::signal::unix::{SignalKind, signal};
+use bellhop_runtime::signals::StopSignals;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bgp::BgpHandle;
@@ -96,7 +96,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::spawn(forward(readings, events.clone()));
     keep_lock(state.clone(), events.clone());
     tokio::spawn(socket::serve(listener, events.clone()));
-    tokio::spawn(stop_on_signal(events.clone(), options.keep_routes_on_stop));
+    let stops = StopSignals::listen().context("cannot listen for SIGTERM and SIGINT")?;
+    tokio::spawn(stop_on_signal(stops, events.clone(), options.keep_routes_on_stop));
 
     let (metrics, health) = (Arc::new(Metrics::new(Form::Standalone)), Health::new(Instant::now()));
     let bgp = BgpHandle::start_watched(health.task("bgp", BGP_TURN));
@@ -179,18 +180,9 @@ fn writer(state: &Path) -> anyhow::Result<Option<ClaimFiles>> {
     Ok(Some(ClaimFiles::open(lock)?))
 }
 
-async fn stop_on_signal(events: mpsc::Sender<Event>, keep_routes: bool) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("cannot listen for SIGTERM and SIGINT");
-        return;
-    };
+async fn stop_on_signal(mut stops: StopSignals, events: mpsc::Sender<Event>, keep_routes: bool) {
     loop {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        stops.next().await;
         if events.send(Event::Stop { keep_routes }).await.is_err() {
             return;
         }
