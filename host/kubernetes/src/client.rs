@@ -56,7 +56,7 @@ pub fn client(mut config: Config) -> Result<Client, ConnectError> {
 }
 
 /// An error and what caused it, in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

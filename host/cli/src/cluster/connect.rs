@@ -1,15 +1,12 @@
 //! Finding the API server.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use bellhop_kubernetes::client::{self, chain};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
-use super::{ClusterArguments, chain};
-
-/// How long a connection may take to be made: a server that is there answers within a few network round trips.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use super::ClusterArguments;
 
 /// Why there is no API server to ask.
 #[derive(Debug, thiserror::Error)]
@@ -29,13 +26,8 @@ pub enum ConnectError {
     )]
     NoKubeconfig,
     /// Certificates or keys cannot be used.
-    #[error("cannot make a connection to {server}: {reason}")]
-    Client {
-        /// URL of the API server.
-        server: String,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error("cannot {}", chain(.0))]
+    Client(#[from] client::ConnectError),
 }
 
 /// A cluster that can be asked.
@@ -55,14 +47,9 @@ impl Cluster {
     /// # Errors
     /// When no kubeconfig is there, or the one that is cannot be used.
     pub async fn connect(arguments: &ClusterArguments) -> Result<Self, ConnectError> {
-        let mut config = configuration(arguments).await?;
-        config.connect_timeout = Some(CONNECT_TIMEOUT);
-        // A tool says at once that nobody answers; the user tries again.
-        config.default_retry = false;
+        let config = configuration(arguments).await?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = Client::try_from(config)
-            .map_err(|error| ConnectError::Client { server: server.clone(), reason: chain(&error) })?;
-        Ok(Self { client, server, namespace: arguments.namespace.clone() })
+        Ok(Self { client: client::client(config)?, server, namespace: arguments.namespace.clone() })
     }
 }
 

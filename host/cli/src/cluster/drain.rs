@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams};
 use tokio::time::{Instant, sleep};
 
 use super::Cluster;
-use super::read::ReadError;
+use super::read::{ANSWER_TIMEOUT, ReadError};
 
 /// How often the DaemonSet is looked for: a drain takes seconds to minutes, and the hook may not watch.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,7 +35,9 @@ impl Cluster {
     pub async fn drain(&self, daemonset: &str, timeout: Duration) -> Result<Drained, ReadError> {
         let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), &self.namespace);
         let deadline = Instant::now() + timeout;
-        match api.delete(daemonset, &DeleteParams::foreground()).await {
+        let foreground = DeleteParams::foreground();
+        let delete = tokio::time::timeout(ANSWER_TIMEOUT, api.delete(daemonset, &foreground));
+        match delete.await.map_err(|_| ReadError::late(&self.server))? {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Drained::GoneAlready),
             Err(error) => return Err(ReadError::of(&error, &self.server, "daemonsets.apps")),

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::{Cluster, cause};
 
 /// How long one answer of the API server may take; it gives itself a minute, a person's patience is shorter.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Objects of a page of a list, as kubectl asks for them.
 const PAGE: u32 = 500;
@@ -84,7 +84,7 @@ impl ReadError {
         }
     }
 
-    fn late(server: &str) -> Self {
+    pub(super) fn late(server: &str) -> Self {
         let reason = format!("no answer within {} s", ANSWER_TIMEOUT.as_secs());
         Self::Unreachable { server: server.into(), reason }
     }
