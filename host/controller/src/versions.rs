@@ -1,24 +1,16 @@
 //! The controller's own copies of policies' versions: immutable ConfigMaps, named by content.
 
-use std::sync::Arc;
-
 use bellhop_api::{
     DecisionPolicySpec, FailurePolicy, Hook, InitialAnswer, LabelSelector, LabelSelectorOperator,
     LabelSelectorRequirement, Limits, Match, PluginRef, PluginVersion,
 };
 use bellhop_core::labels::{Operator, Selector};
-use bellhop_core::objects::{self, DecisionPolicy, ModuleSource};
-use bellhop_core::{Delta, ObjectName};
-use bellhop_index::{Index, Options};
+use bellhop_core::ObjectName;
+use bellhop_core::objects::{self, DecisionPolicy};
+use bellhop_index::{COPY_MODULE_KEY, COPY_SPEC_KEY};
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-/// Key of the module in a copy.
-pub(crate) const MODULE_KEY: &str = "module.wasm.zst";
-
-/// Key of the spec in a copy.
-pub(crate) const SPEC_KEY: &str = "policy.json";
 
 /// Label of a copy: the policy that it is of, cut to what a label's value may have.
 pub(crate) const POLICY_LABEL: &str = "bellhop.dev/policy";
@@ -51,7 +43,7 @@ impl Copy {
         // Where the author had the module is no part of the version: the copy has it under a key of its own, and a copy that
         // is read back is the same version.
         spec.plugin.config_map = String::new();
-        spec.plugin.key = MODULE_KEY.into();
+        spec.plugin.key = COPY_MODULE_KEY.into();
         let spec = serde_json::to_string(&spec).unwrap_or_default();
         let digest = hex(&Sha256::digest(spec.as_bytes()));
         let name = format!("{}{}", prefix(&policy.name), &digest[..DIGITS]);
@@ -79,8 +71,8 @@ impl Copy {
                 }],
             },
             "immutable": true,
-            "binaryData": { MODULE_KEY: ByteString(module.to_vec()) },
-            "data": { SPEC_KEY: self.spec },
+            "binaryData": { COPY_MODULE_KEY: ByteString(module.to_vec()) },
+            "data": { COPY_SPEC_KEY: self.spec },
         })
     }
 }
@@ -94,24 +86,6 @@ fn prefix(policy: &str) -> String {
 pub(crate) fn is_copy_of(name: &str, policy: &str) -> bool {
     name.strip_prefix(&*prefix(policy)).is_some_and(|rest| {
         rest.len() == DIGITS && rest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    })
-}
-
-/// The policy as a copy of one of its versions has it; `None` where that is not the form of a copy.
-pub(crate) fn policy_of(name: &ObjectName, copy: &ModuleSource) -> Option<Arc<DecisionPolicy>> {
-    let spec: Value = serde_json::from_slice(copy.data.get(SPEC_KEY)?).ok()?;
-    let mut manifest = json!({
-        "apiVersion": bellhop_api::API_VERSION,
-        "kind": "DecisionPolicy",
-        "metadata": { "name": &**name },
-        "spec": spec,
-    });
-    manifest["spec"]["plugin"]["configMap"] = json!(&*copy.name);
-    manifest["spec"]["plugin"]["key"] = json!(MODULE_KEY);
-    let deltas = Index::new(Options::default()).apply("copy.json", manifest.to_string().as_bytes());
-    deltas.into_iter().find_map(|delta| match delta {
-        Delta::Policy(_, policy) => policy,
-        _ => None,
     })
 }
 
@@ -177,6 +151,11 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use bellhop_core::Delta;
+    use bellhop_core::objects::ModuleSource;
+    use bellhop_index::{Index, Options, policy_of_copy};
 
     use super::*;
 
@@ -217,11 +196,11 @@ mod tests {
         let policy = policy();
         let copy = Copy::of(&policy);
         assert!(is_copy_of(&copy.name, "by-label") && !is_copy_of(&copy.name, "by"), "{}", copy.name);
-        let data = BTreeMap::from([(SPEC_KEY.into(), copy.spec.as_bytes().into())]);
-        let read = policy_of(&policy.name, &ModuleSource { name: copy.name.clone(), data }).unwrap();
+        let data = BTreeMap::from([(COPY_SPEC_KEY.into(), copy.spec.as_bytes().into())]);
+        let read = policy_of_copy(&policy.name, &ModuleSource { name: copy.name.clone(), data }).unwrap();
         let expected = DecisionPolicy {
             config_map: copy.name.clone(),
-            module_key: MODULE_KEY.into(),
+            module_key: COPY_MODULE_KEY.into(),
             ..(*policy).clone()
         };
         assert_eq!(*read, expected);

@@ -36,7 +36,7 @@ impl Planner {
                 self.objects.of(&object).and_then(|known| known.seen.policy.as_ref()?.active.clone());
             let copy = active.and_then(|active| {
                 let copy = self.world.modules().get(&*active.config_map)?;
-                versions::policy_of(&name, copy)
+                bellhop_index::policy_of_copy(&name, copy)
             });
             self.policy_world.apply(Delta::Policy(name, Some(copy.unwrap_or(spec))));
         }

@@ -1,19 +1,15 @@
 //! DecisionPolicies and the ConfigMaps that they refer to.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use bellhop_api::Reason;
 use bellhop_core::names::NamespacedName;
-use bellhop_core::objects::ModuleSource;
 use bellhop_core::{Delta, ObjectName, ObjectRef, Problem};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Policies, Watched, key_of};
-use crate::convert::{self, Kind, Outcome, Projection};
-
-/// Key of a copy under which the spec stands that the version came with.
-const SPEC_KEY: &str = "policy.json";
+use crate::convert::{Kind, Projection};
+use crate::copy;
 
 impl Watched {
     /// The ConfigMaps whose content is wanted: those that `spec.plugin.configMap` names (where policies are read from
@@ -110,7 +106,7 @@ impl Watched {
 
     /// Decides what is in force of a policy that is read from its copy.
     fn decide_policy(&mut self, object: &ObjectRef, deltas: &mut Vec<Delta>) {
-        let Some(copy) = self.active.get(&object.name).cloned().flatten() else {
+        let Some(name) = self.active.get(&object.name).cloned().flatten() else {
             // No version is in force: for who acts on versions the policy does not exist. What was seen of it is kept, so
             // that the end of a list does not take it for gone.
             let key = key_of(object);
@@ -125,52 +121,21 @@ impl Watched {
             self.kinds.entry(Kind::DecisionPolicy).or_default().entries.insert(key, none);
             return;
         };
-        let key = key_of(&self.config_map(&copy));
+        let key = key_of(&self.config_map(&name));
         let body = self.kinds.get(&Kind::ConfigMap).and_then(|kept| kept.entries.get(&key));
         let (projection, problems) = match body.and_then(|entry| entry.in_force.clone()) {
-            Some(Projection::Module(module)) => self.read_copy(object, &module),
+            Some(Projection::Module(module)) => copy::read(object, &module, &self.options),
             _ => (None, Vec::new()),
         };
         let mut problems = problems;
-        if self.gone.contains(&copy) {
+        if self.gone.contains(&name) {
             let message = "does not exist in Bellhop's namespace, although it is the copy of the version in force; \
                            the leading controller writes it anew, and the version known before stays in force";
             let reason = Reason::ModuleMissing.as_str();
             let field = "status.active.configMap";
-            problems = vec![Problem::new(object.clone(), reason, field, &*copy, message)];
+            problems = vec![Problem::new(object.clone(), reason, field, &*name, message)];
         }
         self.put(Kind::DecisionPolicy, object, projection, problems, deltas);
-    }
-
-    /// The policy that a copy holds.
-    fn read_copy(&self, object: &ObjectRef, copy: &Arc<ModuleSource>) -> (Option<Projection>, Vec<Problem>) {
-        let field = format!("status.active.configMap[{}].data[{SPEC_KEY}]", copy.name);
-        let broken = |reason: Reason, message: String| {
-            (None, vec![Problem::new(object.clone(), reason.as_str(), field.clone(), "", message)])
-        };
-        let Some(text) = copy.data.get(SPEC_KEY) else {
-            return broken(
-                Reason::MissingField,
-                "is missing; the leading controller must write the copy".into(),
-            );
-        };
-        let mut spec: Value = match serde_json::from_slice(text) {
-            Ok(spec) => spec,
-            Err(error) => return broken(Reason::InvalidSyntax, format!("is not JSON: {error}")),
-        };
-        if let Some(plugin) = spec.get_mut("plugin").and_then(Value::as_object_mut) {
-            plugin.insert("configMap".into(), (&*copy.name).into());
-        }
-        let value = json!({
-            "apiVersion": Kind::DecisionPolicy.api_version(),
-            "kind": Kind::DecisionPolicy.as_str(),
-            "metadata": {"name": &*object.name},
-            "spec": spec,
-        });
-        match convert::convert(Kind::DecisionPolicy, object, value, &self.options) {
-            Outcome::Read(projection, problems) => (projection, problems),
-            Outcome::Ignored(why) => broken(Reason::InvalidValue, why.into()),
-        }
     }
 
     fn config_map(&self, name: &str) -> ObjectRef {
