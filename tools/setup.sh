@@ -13,6 +13,8 @@ PACKAGES="frr iproute2 iputils-ping nftables jq curl procps"
 # The cluster: what its nodes run beside Kubernetes, and what its scripts use; docs/contributing/test-cluster.md. Its control plane
 # and kubelets are built by tests/cluster/build.sh, with Go.
 PACKAGES="$PACKAGES containerd runc containernetworking-plugins conntrack ethtool iptables openssl socat util-linux"
+# Clocks that differ: certificates of the cluster that are older than it, and processes whose clock is wrong.
+PACKAGES="$PACKAGES libfaketime"
 # The check of alerts and of what is exposed: promtool.
 PACKAGES="$PACKAGES prometheus"
 # What cargo needs to link and to build the few C parts (zstd).
