@@ -209,6 +209,8 @@ reasons! {
     DataPathPending,
     /// kube-proxy did not say in time that it serves; announced all the same.
     DataPathUnproven,
+    /// The pod of a speaker is killed before a drain that waits as long as `spec.drain.wait` has withdrawn its routes.
+    GracePeriodTooShort,
     /// No node may announce the Service.
     NoEligibleNode,
     /// A `nodes` policy keeps this node from announcing.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bellhop_speaker::cluster::Options;
 use clap::Args;
@@ -39,6 +40,9 @@ pub(crate) struct Speaker {
     /// Where the host's /run is mounted, read-only: a shutdown of the host is seen there before anybody else tells of it.
     #[arg(long, value_name = "DIR")]
     host_run: Option<PathBuf>,
+    /// Seconds from SIGTERM to SIGKILL (terminationGracePeriodSeconds of the pod): a drain wait that does not fit is told.
+    #[arg(long, value_name = "SECONDS")]
+    grace_period: Option<u32>,
     #[command(flatten)]
     process: Process,
 }
@@ -58,6 +62,7 @@ impl Speaker {
                 compiler: process::compiler(self.compiler)?,
                 listen: self.listen,
                 host_run: self.host_run,
+                grace_period: self.grace_period.map(|seconds| Duration::from_secs(seconds.into())),
             };
             Ok(bellhop_speaker::cluster::run(options))
         })

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::names::ObjectName;
 use crate::objects::{Node, SpeakerConfig};
 use crate::world::World;
 
@@ -20,6 +21,8 @@ pub struct SpeakerSettings {
     pub listen_addresses: Vec<IpAddr>,
     /// Between GRACEFUL_SHUTDOWN and withdrawal.
     pub drain_wait: Duration,
+    /// The SpeakerConfig that says so; `None` by default.
+    pub drain_wait_of: Option<ObjectName>,
     /// Bind announced addresses on `lo`.
     pub bind_addresses: bool,
     /// Answer echo requests (ping) to announced addresses.
@@ -57,6 +60,7 @@ impl SpeakerSettings {
             listen_port: first(configs, |config| config.listen_port).unwrap_or(Self::LISTEN_PORT),
             listen_addresses: first(configs, |config| config.listen_addresses.clone()).unwrap_or_default(),
             drain_wait: first(configs, |config| config.drain_wait).unwrap_or(Self::DRAIN_WAIT),
+            drain_wait_of: first(configs, |config| config.drain_wait.map(|_| config.name.clone())),
             bind_addresses,
             echo_reply: first(configs, |config| config.echo_reply).unwrap_or(bind_addresses),
             ignore_exclude_label: first(configs, |config| config.ignore_exclude_label).unwrap_or_default(),

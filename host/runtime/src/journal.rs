@@ -19,6 +19,8 @@ pub enum Finder {
     Peers,
     /// This node's kube-proxy.
     Proxy,
+    /// The grace period of the speaker's pod.
+    Grace,
     /// The node's packet filter and ARP settings.
     DataPath,
 }

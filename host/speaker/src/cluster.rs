@@ -75,6 +75,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where the host's `/run` can be seen, if it can: a shutdown of the host shows there first.
     pub host_run: Option<PathBuf>,
+    /// How long after SIGTERM the pod gets SIGKILL (`terminationGracePeriodSeconds`), where that is known.
+    pub grace_period: Option<Duration>,
 }
 
 /// Runs until a signal asks to stop.
@@ -199,7 +201,7 @@ fn planner(
         filter::start(options.node.clone(), events.clone()),
         loader::start(options.compiler.clone(), events),
     );
-    Ok(planning.in_cluster(neighbours))
+    Ok(planning.in_cluster(neighbours).with_grace_period(options.grace_period))
 }
 
 /// Hands what the source saw to the planner; alive as long as the planner takes it.
@@ -237,10 +239,10 @@ async fn stop_on_signal(
             () = stops.next() => {}
         }
     }
+    fate
 }
 
 fn remove(socket: &Path) -> anyhow::Result<()> {
-    fate
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),

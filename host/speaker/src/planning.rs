@@ -13,6 +13,7 @@ mod answers;
 mod data_path;
 mod event;
 mod filtering;
+mod grace;
 mod measure;
 mod outbox;
 mod peers;
@@ -74,6 +75,9 @@ pub struct Planning {
     peers_changed: bool,
     policies_changed: bool,
     stopping: Option<Stopping>,
+    grace_period: Option<Duration>,
+    /// What was told last of a grace period that is too short.
+    grace_told: Option<Problem>,
     lifetime: Duration,
     signals: Signals,
 }
@@ -113,6 +117,8 @@ impl Planning {
             peers_changed: false,
             policies_changed: false,
             stopping: None,
+            grace_period: None,
+            grace_told: None,
             lifetime: LIFETIME,
             signals: Signals::unseen(),
         }

@@ -10,7 +10,7 @@ use bellhop_core::announce::standing::Standing;
 use bellhop_core::decision::{ConsultOutcome, Consulted, NodeVerdict};
 use bellhop_core::objects::{AddressPool, AddressRange, Service, TrafficPolicy};
 use bellhop_core::report::{
-    AddressExplanation, AllocationExplanation, AllocationRole, Answer, Condition, NodeExplanation,
+    AddressExplanation, AggregateExplanation, AggregateSource, AllocationExplanation, AllocationRole, Answer, Condition, NodeExplanation,
     PeerExplanation, PeerRow, PoolRow, Question, RouteRow, ServiceExplanation, ServiceRow, Status,
 };
 use bellhop_core::route::Family;
@@ -157,6 +157,7 @@ impl Planning {
         problems.extend(self.filtering.problems().iter().cloned());
         problems.extend(self.policies.problems());
         problems.extend(self.data_path_problems());
+        problems.extend(self.grace_problem());
         problems.extend(self.failing());
         problems
     }

@@ -95,6 +95,7 @@ impl Planning {
         }
         let problems = self.data_path_problems();
         self.journal.all(Finder::Proxy, &problems);
+        self.follow_grace();
     }
 
     /// Takes over what kube-proxy says of itself. Silence and trouble say nothing about the node.
@@ -164,13 +165,14 @@ impl Planning {
             message: row.message.unwrap_or_default(),
             name: row.name,
         });
-        let status = projection::status(View {
+        let mut status = projection::status(View {
             phase: self.phase,
             announcer: &self.announcer,
             node: &self.options.node,
             sessions: &self.bgp.snapshot(),
             policies: policies.collect(),
         });
+        status.conditions.extend(self.grace_condition());
         Report { status, nodes: self.world.nodes().len() }
     }
 }

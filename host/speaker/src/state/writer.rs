@@ -12,7 +12,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellhop_api::SpeakerStateStatus;
+use bellhop_api::conditions::READY;
+use bellhop_api::{ConditionStatus, SpeakerStateStatus};
 use bellhop_core::{ObjectName, ObjectRef};
 use bellhop_kubernetes::{Condition, Verb, WriteError, Writer};
 use k8s_openapi::jiff::Timestamp;
@@ -128,7 +129,8 @@ async fn report(planner: &mpsc::Sender<Event>) -> Option<Report> {
 }
 
 fn ready(status: &SpeakerStateStatus) -> bool {
-    status.conditions.iter().any(|condition| condition.status == bellhop_api::ConditionStatus::True)
+    let mut ready = status.conditions.iter().filter(|condition| condition.type_ == READY);
+    ready.any(|condition| condition.status == ConditionStatus::True)
 }
 
 /// What of the sessions stands in the status; their counters change all the time and do not.

@@ -49,6 +49,11 @@ struct ClusterRig {
 
 impl ClusterRig {
     fn start(restarted: bool) -> Self {
+        Self::in_pod(restarted, None)
+    }
+
+    /// The same, killed so long after SIGTERM.
+    fn in_pod(restarted: bool, grace_period: Option<Duration>) -> Self {
         let state = tempfile::tempdir().unwrap();
         let mark = RestartMark::new(state.path(), "node-1").unwrap();
         if restarted {
@@ -69,7 +74,8 @@ impl ClusterRig {
         let options =
             Options { node: "node-1".into(), allocation: Allocation::Controller, bind_by_default: false };
         let planning = Planning::new(options, mark, BgpHandle::start(), wanted, filter, loader);
-        tokio::spawn(planning.in_cluster(neighbours).with_signals(signals).run(inbox));
+        let planning = planning.in_cluster(neighbours).with_grace_period(grace_period);
+        tokio::spawn(planning.with_signals(signals).run(inbox));
         Self { rig: Rig { events, binder, filtered, jobs, _state: state }, health, checks, proxy }
     }
 
@@ -179,6 +185,43 @@ async fn a_node_about_to_be_deleted_drains_until_kube_proxy_says_otherwise() {
     }
     rig.proxy(WELL).await;
     rig.rig.wait_for("announced again", |status| shop(status).announced.status).await;
+}
+
+#[tokio::test]
+async fn a_drain_wait_that_does_not_fit_into_the_grace_period_is_told_with_both_and_what_would_be_right() {
+    let rig = ClusterRig::in_pod(true, Some(Duration::from_secs(60)));
+    rig.rig.read(&[&manifests(""), &CLAIM.replace("wait: 0s", "wait: 41s")]).await;
+    let short = |status: &bellhop_core::report::Status| {
+        status.problems.iter().find(|problem| problem.reason == "GracePeriodTooShort").cloned()
+    };
+    let status = rig.rig.wait_for("told", |status| short(status).is_some()).await;
+    let problem = short(&status).unwrap();
+    assert_eq!(problem.object.to_string(), "SpeakerConfig/all");
+    let told = problem.told();
+    for part in ["spec.drain.wait", "41s", "at least 61", "has 60", "to 61", "wait at most 40s"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let degraded = |report: Report| {
+        let mut conditions = report.status.conditions.into_iter();
+        conditions.find(|condition| condition.type_ == "Degraded")
+    };
+    let condition = degraded(rig.report().await).unwrap();
+    assert_eq!((condition.reason.as_str(), condition.message), ("GracePeriodTooShort", told));
+    rig.rig.read(&[&manifests(""), &CLAIM.replace("wait: 0s", "wait: 40s")]).await;
+    rig.rig.wait_for("fits", |status| short(status).is_none()).await;
+    assert_eq!(degraded(rig.report().await), None);
+}
+
+#[tokio::test]
+async fn a_grace_period_that_is_too_short_for_the_drain_wait_by_default_is_told_of_the_node() {
+    let rig = ClusterRig::in_pod(true, Some(Duration::from_secs(29)));
+    let without = CLAIM.replace(", drain: {wait: 0s}", "");
+    rig.rig.read(&[&manifests(""), &without]).await;
+    let short = |problem: &&Problem| problem.reason == "GracePeriodTooShort";
+    let status = rig.rig.wait_for("told", |status| status.problems.iter().any(|one| short(&one))).await;
+    let problem = status.problems.iter().find(short).unwrap();
+    assert_eq!(problem.object.to_string(), "Node/node-1");
+    assert!(problem.message.contains("to wait 10s"), "{}", problem.message);
 }
 
 #[tokio::test]
