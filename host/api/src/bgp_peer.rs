@@ -41,6 +41,8 @@ use crate::selector::LabelSelector;
     derive = "PartialEq",
     printcolumn(name = "Address", type_ = "string", json_path = ".spec.peerAddress"),
     printcolumn(name = "ASN", type_ = "integer", json_path = ".spec.peerASN"),
+    printcolumn(name = "Established", type_ = "integer", json_path = ".status.established"),
+    printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.nodes"),
     printcolumn(name = "Families", type_ = "string", json_path = ".spec.families", priority = "1"),
     printcolumn(
         name = "Ready",
@@ -163,6 +165,15 @@ impl Default for GracefulRestart {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BGPPeerStatus {
+    /// Nodes that should hold a session with this peer: those that `nodeSelector` selects and that have a speaker. A
+    /// speaker that does not live counts here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub nodes: Option<i32>,
+    /// How many of them have an established session, as the live speakers report; counted every five seconds at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub established: Option<i32>,
     /// `Ready`: the peer is valid and in force. When it is not, the last version that was stays in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]

@@ -41,6 +41,7 @@ use crate::selector::LabelSelector;
     printcolumn(name = "Hook", type_ = "string", json_path = ".spec.hook"),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
     printcolumn(name = "Active", type_ = "string", json_path = ".status.active.digest"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.active.version"),
     printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidate.digest"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
     printcolumn(
@@ -243,7 +244,7 @@ pub struct PluginVersion {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 12))]
     pub digest: String,
-    /// Version that the module's metadata names.
+    /// Version that the module's metadata names; known once the module is Checked.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub version: String,

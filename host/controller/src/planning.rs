@@ -25,11 +25,14 @@ use crate::announcements::Announcements;
 use crate::book::{Backoff, Book};
 use crate::claims::{Claims, Finished, Holders};
 use crate::conditions::{Told, timestamp};
+use crate::sessions::{PeerSessions, Sessions};
+use crate::waiting::Waiting;
 use crate::write::{Answer, Write};
 
 mod measure;
 mod objects;
 mod observe;
+mod peers;
 mod policies;
 mod services;
 #[cfg(test)]
@@ -126,6 +129,13 @@ pub struct Planner {
     announced_due: Option<Instant>,
     /// When Services that nothing was said of yet were first seen with an address.
     expected: BTreeMap<ServiceKey, Instant>,
+    waiting: Waiting,
+    sessions: Sessions,
+    /// The sessions of each peer, as they were counted last.
+    peer_sessions: BTreeMap<ObjectName, PeerSessions>,
+    sessions_due: Option<Instant>,
+    /// A peer or a node changed, and with it who should hold a session.
+    recount: bool,
     config_maps: BTreeSet<ObjectName>,
     copies: BTreeMap<ObjectName, policies::Copying>,
     old_copies: Vec<(ObjectName, ObjectName)>,
@@ -164,6 +174,11 @@ impl Planner {
             announced: BTreeMap::new(),
             announced_due: None,
             expected: BTreeMap::new(),
+            waiting: Waiting::default(),
+            sessions: Sessions::default(),
+            peer_sessions: BTreeMap::new(),
+            sessions_due: None,
+            recount: false,
             config_maps: BTreeSet::new(),
             copies: BTreeMap::new(),
             old_copies: Vec::new(),
@@ -204,6 +219,12 @@ impl Planner {
     /// Events since the last call, each for a transition.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
+    }
+
+    /// How long each Service had waited that was given an address since the last call: from when it was seen without one
+    /// until its status was written.
+    pub fn take_waits(&mut self) -> Vec<Duration> {
+        self.waiting.take()
     }
 
     /// Takes over what happened; plans nothing yet.
@@ -266,7 +287,7 @@ impl Planner {
                 self.membership_key = match &result {
                     Ok(_) | Err(WriteError::Exists { .. }) => None,
                     Err(error) => {
-                        let mut backoff = Backoff::default();
+                        let mut backoff = self.membership_key.unwrap_or_default();
                         backoff.failed(now, error);
                         Some(backoff)
                     }
@@ -342,8 +363,16 @@ impl Planner {
         if self.leading_since.is_none() {
             self.leading_since = Some(now);
             self.compare_announcements(now);
+            self.sessions_due = None;
+            self.count_sessions(now);
         }
         self.plan_claims(now);
+        if std::mem::take(&mut self.recount) {
+            self.count_sessions(now);
+        }
+        if self.sessions_due.is_some_and(|due| due <= now) {
+            self.counted_sessions();
+        }
         if self.announced_due.is_some_and(|due| due <= now) {
             if self.claims.has_creations() {
                 // Whoever waits for an address comes first; what is announced is told once nobody does.
@@ -474,7 +503,9 @@ impl Planner {
         let mut deadlines = vec![self.policies.deadline(), loading.map(|since| since + POLICIES_TIMEOUT)];
         if self.leading && self.phase == Phase::Ready {
             deadlines.extend([self.claims.deadline(), self.services.deadline(), self.objects.deadline()]);
-            deadlines.extend([self.announced_due, self.copies_deadline()]);
+            deadlines.extend([self.announced_due, self.sessions_due, self.copies_deadline()]);
+            let silent = self.silent.deadline().into_iter().chain(self.leases_known());
+            deadlines.push(silent.max().filter(|due| now < *due));
             deadlines.push(self.membership_key.as_ref().and_then(|backoff| backoff.until(now)));
         }
         deadlines.into_iter().flatten().min()

@@ -273,6 +273,9 @@ impl<S: Store> Driver<S> {
                 let _ = events.send(Event::Input(Input::Finished(order.id, result))).await;
             });
         }
+        for waited in self.planner.take_waits() {
+            self.metrics.allocation_duration.observe(waited);
+        }
         for event in self.planner.take_events() {
             self.recorder.record(event);
         }

@@ -1,6 +1,5 @@
 //! The API server as a [`Store`].
 
-use std::io::Read;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,20 +9,11 @@ use bellhop_core::objects::{AddressClaim, Protocol};
 use bellhop_core::{Delta, ObjectRef, ServiceKey};
 use bellhop_index::{Index, Options};
 use bellhop_kubernetes::{Condition, Stored, WriteError, Writer};
-use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
+use crate::membership;
 use crate::versions::POLICY_LABEL;
 use crate::write::{Answer, Leaving, ReadClaim, Store, Write};
-
-/// Name of the Secret with the speakers' membership key.
-const MEMBERSHIP_SECRET: &str = "bellhop-membership";
-
-/// Key of that Secret.
-const MEMBERSHIP_KEY: &str = "key";
-
-/// Bytes of the membership key: that of HMAC-SHA-256.
-const MEMBERSHIP_KEY_BYTES: usize = 32;
 
 /// Writes by a [`Writer`], which is fenced by the Lease.
 #[derive(Clone, Debug)]
@@ -89,21 +79,11 @@ impl ApiServer {
     }
 
     async fn create_membership_key(&self) -> Result<Answer, WriteError> {
-        let object = self.own("Secret", MEMBERSHIP_SECRET);
-        if self.writer.read(&object).await?.is_some() {
-            return Ok(Answer::Gone);
+        let object = self.own("Secret", membership::SECRET);
+        if let Some(secret) = self.writer.read(&object).await? {
+            return membership::check(&object, &secret).map(|()| Answer::Gone);
         }
-        let mut key = vec![0; MEMBERSHIP_KEY_BYTES];
-        let random = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut key));
-        if let Err(error) = random {
-            let message = format!("/dev/urandom: {error}");
-            return Err(WriteError::Unavailable { verb: bellhop_kubernetes::Verb::Create, object, message });
-        }
-        let manifest = json!({
-            "metadata": { "labels": { "app.kubernetes.io/part-of": "bellhop" } },
-            "type": "Opaque",
-            "data": { MEMBERSHIP_KEY: ByteString(key) },
-        });
+        let manifest = membership::manifest(&object)?;
         self.writer.create(&object, &manifest).await.map(Answer::Stored)
     }
 }

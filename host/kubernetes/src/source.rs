@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use bellhop_api::{Condition, DecisionPolicyStatus, SpeakerStateStatus};
+use bellhop_api::{BGPPeerStatus, Condition, DecisionPolicyStatus, SpeakerStateStatus};
 use bellhop_core::{Delta, ObjectRef};
 use bellhop_index::Options;
 use kube::Client;
@@ -88,6 +88,8 @@ pub enum Status {
     },
     /// Of a DecisionPolicy.
     Policy(Box<DecisionPolicyStatus>),
+    /// Of a BGPPeer.
+    Peer(Box<BGPPeerStatus>),
     /// Of a SpeakerState.
     Speaker {
         /// Its status.

@@ -11,7 +11,8 @@ use bellhop_core::ObjectName;
 use bellhop_core::objects::DecisionPolicy;
 use bellhop_policy_engine::Guest;
 use bellhop_policy_engine::rollout::LoadId;
-use bellhop_sandbox::{CompilerCommand, Limits, LoadError};
+use bellhop_sandbox::{CompilerCommand, Limits};
+pub use bellhop_sandbox::{LoadError, Refusal, Stage};
 use tokio::sync::mpsc;
 
 /// Jobs that wait: one per policy, and clusters have a handful of policies.
@@ -34,6 +35,8 @@ pub struct Loaded {
     pub policy: ObjectName,
     /// The job's load.
     pub load: LoadId,
+    /// sha256 of the module.
+    pub sha256: Arc<str>,
     /// Ready to be called, or where it was refused and why.
     pub result: Result<Arc<dyn Guest>, LoadError>,
 }
@@ -72,6 +75,7 @@ fn load(compiler: &CompilerCommand, job: Job) -> Loaded {
     Loaded {
         policy: job.policy.name.clone(),
         load: job.load,
+        sha256: job.policy.sha256.clone(),
         result: result.map(|loaded| Arc::new(loaded.guest) as Arc<dyn Guest>),
     }
 }

@@ -20,6 +20,9 @@ use crate::metrics::{
 /// Characters of a plugin's line that are logged: what it says must not drown what Bellhop says.
 const LINE_SHOWN: usize = 256;
 
+/// Characters of a module's version that are kept, as `status.active.version` has room for.
+const VERSION_SHOWN: usize = 64;
+
 /// Digits of a digest shown to people: as many as the names of ConfigMaps carry.
 const DIGEST_SHOWN: usize = 12;
 
@@ -27,6 +30,8 @@ const DIGEST_SHOWN: usize = 12;
 pub struct Policies {
     engine: Engine,
     rollouts: BTreeMap<ObjectName, Rollout>,
+    /// What the modules that are in force or asked for say their version is, by sha256.
+    versions: BTreeMap<Arc<str>, String>,
     /// Step and reason last logged, so that transitions are logged and nothing else.
     logged: BTreeMap<ObjectName, (String, String)>,
     loader: mpsc::Sender<Job>,
@@ -40,6 +45,7 @@ impl Policies {
         Self {
             engine: Engine::with_runner(Arc::new(Workers::default())),
             rollouts: BTreeMap::new(),
+            versions: BTreeMap::new(),
             logged: BTreeMap::new(),
             loader,
             jobs: Vec::new(),
@@ -97,7 +103,12 @@ impl Policies {
 
     /// Takes a loaded version; true when what is in force changed.
     pub fn take_loaded(&mut self, now: Instant, loaded: Loaded) -> bool {
-        let Loaded { policy, load, result } = loaded;
+        let Loaded { policy, load, sha256, result } = loaded;
+        let version = match &result {
+            Ok(guest) => &guest.metadata().version,
+            Err(error) => &error.version,
+        };
+        self.note_version(sha256, version);
         let Some(rollout) = self.rollouts.get_mut(&policy) else { return false };
         let mut outputs = Vec::new();
         let checked = result
@@ -116,6 +127,17 @@ impl Policies {
         };
         rollout.handle(now, Input::Finished(load, outcome), &mut outputs);
         self.execute(outputs, guest.map(|guest| (load, guest)))
+    }
+
+    /// Notes what a module says its version is, and forgets modules that nobody asks for any more.
+    fn note_version(&mut self, sha256: Arc<str>, version: &str) {
+        if !version.is_empty() {
+            self.versions.insert(sha256, version.chars().take(VERSION_SHOWN).collect());
+        }
+        let rollouts = &self.rollouts;
+        self.versions.retain(|sha256, _| {
+            rollouts.values().any(|of| of.spec().sha256 == *sha256 || of.active() == Some(sha256))
+        });
     }
 
     /// Tries again what failed by the machine's own fault.
@@ -291,6 +313,12 @@ impl Policies {
     /// sha256 of the module in force, while one is.
     pub fn active(&self, name: &str) -> Option<&Arc<str>> {
         self.rollouts.get(name).and_then(Rollout::active)
+    }
+
+    /// The version that the metadata of a module name, which is known once it was checked; of modules that are in force or
+    /// asked for.
+    pub fn module_version(&self, sha256: &str) -> Option<&str> {
+        self.versions.get(sha256).map(String::as_str)
     }
 
     /// The policy as it is in force.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bellhop_policy_engine::guest::{Guest, GuestError};
 
-use crate::command::CompilerCommand;
+use crate::command::{CompilerCommand, Output};
 use crate::engine;
 use crate::guest::{ContractError, SandboxGuest};
 use crate::limits::{self, Limits};
@@ -23,11 +23,13 @@ pub struct LoadError {
     pub refusal: Refusal,
     /// Why, naming what was found and what would be right; one sentence without a full stop.
     pub message: String,
+    /// Version that the module's metadata names; empty where it was refused before that was read.
+    pub version: String,
 }
 
 impl LoadError {
     pub(crate) fn new(stage: Stage, refusal: Refusal, message: impl Into<String>) -> Self {
-        Self { stage, refusal, message: message.into() }
+        Self { stage, refusal, message: message.into(), version: String::new() }
     }
 
     /// Metric label and condition reason, from a closed set.
@@ -69,7 +71,21 @@ pub fn load(
     let started = Instant::now();
     let output = compiler.compile(module, sha256)?;
     let compile_time = started.elapsed();
+    let version = output.metadata.version.clone();
+    match guest(output, sha256, config, limits, compiler) {
+        Ok(guest) => Ok(Loaded { guest, compile_time }),
+        Err(error) => Err(LoadError { version, ..error }),
+    }
+}
 
+/// Instantiates, configures and self-tests what was compiled.
+fn guest(
+    output: Output,
+    sha256: &str,
+    config: &Arc<str>,
+    limits: Limits,
+    compiler: &CompilerCommand,
+) -> Result<SandboxGuest, LoadError> {
     let runtime = engine::runtime()
         .map_err(|message| LoadError::new(Stage::Compiled, Refusal::Infrastructure, message))?;
     let component = deserialize(&runtime.engine, &output.code).map_err(|error| {
@@ -100,7 +116,7 @@ pub fn load(
     })?;
     configured(&guest)?;
     selftest::run(&guest)?;
-    Ok(Loaded { guest, compile_time })
+    Ok(guest)
 }
 
 /// What needs neither a process nor the runtime.

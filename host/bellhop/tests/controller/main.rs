@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+mod skew;
+
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -123,12 +125,16 @@ fn a_controller_allocates_restarts_adopts_and_hands_over() {
     let cluster = Cluster::up(&Options::new("ctl").mode(Mode::ControlPlane)).unwrap();
     crds(&cluster);
     cluster.kubectl(&["create", "namespace", "bellhop-system"]).unwrap();
+    apply(&cluster, &[wrong_membership_key()]);
     let first = Controller::start(&cluster, "a", 19_475);
     services_before_their_pool_cost_two_writes_each_once_it_is_there(&cluster);
     first.stop();
+    a_secret_of_somebody_else_is_not_written_over(&cluster);
     let second = restarted_it_writes_nothing_and_serves_the_next_service(&cluster);
     services_of_others_are_not_touched_and_types_may_change(&cluster);
     a_status_written_by_somebody_else_is_corrected(&cluster);
+    a_membership_key_is_made_where_there_is_none(&cluster);
+    a_peer_shows_its_sessions(&cluster);
     second.stop();
     what_changed_while_no_controller_ran_is_put_right(&cluster);
 }
@@ -152,6 +158,70 @@ fn services_before_their_pool_cost_two_writes_each_once_it_is_there(cluster: &Cl
     assert_eq!(addresses.len(), SERVICES);
     let services = SERVICES as u64;
     assert_eq!(writes(cluster), [services, 0, 0, 2 * services]);
+}
+
+/// A Secret of the name that the controller gives its own, and of another type.
+fn wrong_membership_key() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "example.com/other",
+        "metadata": { "name": "bellhop-membership", "namespace": "bellhop-system" },
+        "stringData": { "password": "x" },
+    })
+}
+
+fn membership_key(cluster: &Cluster) -> Option<Value> {
+    let secret = ["get", "secret", "bellhop-membership", "-n", "bellhop-system", "-o", "json"];
+    cluster.kubectl_json(&secret).ok()
+}
+
+fn a_secret_of_somebody_else_is_not_written_over(cluster: &Cluster) {
+    let secret = membership_key(cluster).unwrap();
+    assert_eq!((&secret["type"], &secret["data"]), (&json!("example.com/other"), &json!({ "password": "eA==" })));
+    cluster.kubectl(&["delete", "secret", "bellhop-membership", "-n", "bellhop-system"]).unwrap();
+}
+
+fn a_membership_key_is_made_where_there_is_none(cluster: &Cluster) {
+    let secret = wait_for("a membership key", SOON, || membership_key(cluster));
+    assert_eq!(secret["type"], "Opaque");
+    assert_eq!(secret["data"]["key"].as_str().map(str::len), Some(44), "32 bytes as base64");
+}
+
+fn a_peer_shows_its_sessions(cluster: &Cluster) {
+    let of = |kind: &str, name: &str, spec: Value| {
+        let api = "bellhop.dev/v1alpha1";
+        json!({ "apiVersion": api, "kind": kind, "metadata": { "name": name }, "spec": spec })
+    };
+    let peer = of("BGPPeer", "router", json!({ "peerAddress": "192.0.2.1", "peerASN": 64513 }));
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {
+            "name": "bellhop-speaker-n1", "namespace": "bellhop-system",
+            "labels": { "bellhop.dev/lease": "speaker" },
+        },
+        "spec": { "holderIdentity": "n1", "leaseDurationSeconds": 40 },
+    });
+    let node = |name: &str| json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
+    apply(cluster, &[node("n1"), node("n2"), peer, lease, of("SpeakerState", "n1", json!({}))]);
+    apply(cluster, &[of("SpeakerState", "n2", json!({}))]);
+    let sessions = |node: &str, state: &str| {
+        let sessions = json!([{ "peer": "router", "address": "192.0.2.1", "state": state }]);
+        let patch = json!({ "status": { "announcedCount": 0, "exceptionCount": 0, "sessions": sessions } });
+        let arguments = ["patch", "speakerstate", node, "--subresource=status", "--type=merge", "-p"];
+        cluster.kubectl(&[&arguments[..], &[&patch.to_string()]].concat()).unwrap();
+    };
+    let shows = |established: u32, nodes: u32| {
+        wait_for(&format!("{established} of {nodes} sessions"), SOON, || {
+            let peer: Value = cluster.kubectl_json(&["get", "bgppeer", "router", "-o", "json"]).unwrap();
+            let status = &peer["status"];
+            (status["established"] == established && status["nodes"] == nodes).then_some(())
+        });
+    };
+    sessions("n1", "Established");
+    // It has no Lease: what it reports is of a speaker that is gone.
+    sessions("n2", "Established");
+    shows(1, 2);
+    sessions("n1", "Active");
+    shows(0, 2);
 }
 
 fn restarted_it_writes_nothing_and_serves_the_next_service(cluster: &Cluster) -> Controller {

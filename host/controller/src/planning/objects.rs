@@ -14,29 +14,37 @@ use bellhop_core::{Family, ObjectName, ObjectRef, Problem};
 use bellhop_kubernetes::{Event, EventKind, Status, Version, WriteError};
 use serde_json::{Value, json};
 
-use super::Planner;
+use super::{Planner, peers};
 use crate::conditions::{Told, of_type};
+use crate::sessions::PeerSessions;
 use crate::write::{Answer, Write};
 
 /// How often the numbers of one pool are written, at most.
 const POOL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What of a status matters.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Seen {
     pub(super) conditions: Vec<Condition>,
     /// Of a DecisionPolicy.
     pub(super) policy: Option<Box<DecisionPolicyStatus>>,
+    /// Of a BGPPeer.
+    pub(super) sessions: Option<PeerSessions>,
 }
 
 impl Seen {
     pub(super) fn of(version: &Version) -> Self {
         match &version.status {
             Status::Policy(status) => {
-                Self { conditions: status.conditions.clone(), policy: Some(status.clone()) }
+                let conditions = status.conditions.clone();
+                Self { conditions, policy: Some(status.clone()), ..Self::default() }
             }
-            Status::Conditions(conditions) => Self { conditions: conditions.clone(), policy: None },
-            _ => Self { conditions: Vec::new(), policy: None },
+            Status::Peer(status) => {
+                let conditions = status.conditions.clone();
+                Self { conditions, sessions: peers::seen(status), ..Self::default() }
+            }
+            Status::Conditions(conditions) => Self { conditions: conditions.clone(), ..Self::default() },
+            _ => Self::default(),
         }
     }
 }
@@ -84,7 +92,8 @@ impl Planner {
             let status = match &*object.kind {
                 "AddressPool" => self.pool_status(now, &object),
                 "AddressClaim" => self.claim_status(&object),
-                "BGPPeer" | "Advertisement" | "SpeakerConfig" => self.ready_status(&object),
+                "Advertisement" | "SpeakerConfig" => self.ready_status(&object),
+                "BGPPeer" => self.peer_status(&object),
                 "DecisionPolicy" => self.policy_status(&object),
                 _ => None,
             };
@@ -104,7 +113,7 @@ impl Planner {
     }
 
     /// The condition Ready that an object should have, and the Event where it stops or begins to hold.
-    fn ready(&self, object: &ObjectRef) -> Option<(Condition, Option<Event>)> {
+    pub(super) fn ready(&self, object: &ObjectRef) -> Option<(Condition, Option<Event>)> {
         let known = self.objects.of(object)?;
         let told = Told::wrong(&self.problems_of(object)).unwrap_or_else(|| {
             Told::new(ConditionStatus::True, Reason::Ready.as_str(), "valid and in force")
@@ -142,7 +151,7 @@ impl Planner {
         }
         let conditions = vec![ready];
         let status = json!({ "conditions": conditions });
-        Some((Sent { seen: Seen { conditions, policy: None }, pool: None, event }, status))
+        Some((Sent { seen: Seen { conditions, ..Seen::default() }, pool: None, event }, status))
     }
 
     /// Of a claim, only that it is wrong is written, and that it no longer is: one more write for each address would
@@ -178,7 +187,7 @@ impl Planner {
         }
         self.written_pools.insert(object.name.clone(), (status.clone(), now));
         let value = serde_json::to_value(&status).ok()?;
-        let seen = Seen { conditions: status.conditions.clone(), policy: None };
+        let seen = Seen { conditions: status.conditions.clone(), ..Seen::default() };
         Some((Sent { seen, pool: Some(status), event }, value))
     }
 

@@ -61,21 +61,25 @@ impl Planner {
                     name: object.name.clone(),
                 };
                 match version {
-                    Some(version) => self.observe_service(&key, &version),
+                    Some(version) => self.observe_service(now, &key, &version),
                     None => {
                         self.services.gone(&key);
                         self.announced.remove(&key);
                         self.expected.remove(&key);
+                        self.waiting.forget(&key);
                     }
                 }
                 self.claims.unblock(&key);
             }
             "SpeakerState" => {
                 let state = version.as_ref().and_then(|version| match &version.status {
-                    Status::Speaker { state, live: true } => Some(&**state),
+                    Status::Speaker { state, live } => Some((&**state, *live)),
                     _ => None,
                 });
-                if self.announcements.report(&object.name, state) {
+                self.report_sessions(now, &object.name, state);
+                for peer in self.peer_troubles.report(&object.name, state) {
+                let living = state.filter(|(_, live)| *live).map(|(state, _)| state);
+                if self.announcements.report(&object.name, living) {
                     self.compare_announcements(now);
                     self.mark_policies();
                 }
@@ -96,9 +100,10 @@ impl Planner {
         }
     }
 
-    fn observe_service(&mut self, key: &ServiceKey, version: &Version) {
+    fn observe_service(&mut self, now: Instant, key: &ServiceKey, version: &Version) {
         let Status::Service { ingress, conditions } = &version.status else { return };
         let seen = ServiceSeen { ingress: ingress.clone(), conditions: conditions.clone() };
+        self.waiting.seen(now, key, !ingress.is_empty());
         self.services.see(key, version, seen);
     }
 
@@ -117,6 +122,10 @@ impl Planner {
             }
             Delta::Module(..) => {
                 self.policy_world.apply(delta.clone());
+            }
+            Delta::Peer(..) => self.recount = true,
+            Delta::Node(..) => {
+                self.recount = true;
             }
             Delta::Service(key, _) => self.services.mark(key),
             Delta::Pool(name, _) => self.mark_object(&ObjectRef::cluster("AddressPool", name.clone())),

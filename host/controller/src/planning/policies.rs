@@ -91,6 +91,7 @@ impl Planner {
                 .is_some()
                 .then(|| PluginVersion { config_map: policy.config_map.to_string(), ..version })
         });
+        let (active, candidate) = (self.with_version(active, &before), self.with_version(candidate, &before));
         let step = rollout.as_ref().and_then(|status| step(status.step));
         let mut after = DecisionPolicyStatus { active, candidate, step, ..before.clone() };
         after.conditions = self.policy_conditions(object, rollout.as_ref(), &after)?;
@@ -99,8 +100,22 @@ impl Planner {
         }
         let event = self.policy_event(object, &before, &after);
         let value = serde_json::to_value(&after).ok()?;
-        let seen = Seen { conditions: after.conditions.clone(), policy: Some(Box::new(after)) };
+        let conditions = after.conditions.clone();
+        let seen = Seen { conditions, policy: Some(Box::new(after)), ..Seen::default() };
         Some((Sent { seen, pool: None, event }, value))
+    }
+
+    /// A version with what its module says its number is; as it was told before, until the module has been loaded.
+    fn with_version(
+        &self,
+        version: Option<PluginVersion>,
+        before: &DecisionPolicyStatus,
+    ) -> Option<PluginVersion> {
+        let version = version?;
+        let told = [&before.active, &before.candidate].into_iter().flatten();
+        let told = told.filter(|told| told.sha256 == version.sha256).map(|told| &*told.version);
+        let number = self.policies.module_version(&version.sha256).or_else(|| told.max()).unwrap_or_default();
+        Some(PluginVersion { version: number.to_owned(), ..version })
     }
 
     /// The version in force, once it has its copy; orders the copy where there is none.

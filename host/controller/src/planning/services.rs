@@ -52,7 +52,11 @@ impl Planner {
     /// The next Service whose status is to be written.
     pub(super) fn next_service(&mut self, now: Instant) -> Option<(ServiceKey, Sent, Write)> {
         while let Some(key) = self.services.next(now) {
-            let Some((sent, status)) = self.service_status(&key) else { continue };
+            let wish = self.wish(&key);
+            if matches!(wish, Wish::Nothing) {
+                self.waiting.forget(&key);
+            }
+            let Some((sent, status)) = self.service_status(&key, wish) else { continue };
             let Some(known) = self.services.of(&key) else { continue };
             let object = ObjectRef::namespaced("Service", &key);
             let write = Write::Status { object, at: known.condition(), status };
@@ -63,10 +67,10 @@ impl Planner {
     }
 
     /// What is to be written; `None` where everything stands as it should, or nothing can be said yet.
-    fn service_status(&self, key: &ServiceKey) -> Option<(Sent, Value)> {
+    fn service_status(&self, key: &ServiceKey, wish: Wish) -> Option<(Sent, Value)> {
         let known = self.services.of(key)?;
         let before = &known.seen;
-        let (ingress, allocated) = match self.wish(key) {
+        let (ingress, allocated) = match wish {
             Wish::Wait => return None,
             Wish::Nothing if is_ours(&before.conditions) => {
                 let seen = ServiceSeen { ingress: Vec::new(), conditions: Vec::new() };
@@ -179,6 +183,9 @@ impl Planner {
     ) {
         match result {
             Ok(Answer::Stored(stored)) => {
+                if !sent.seen.ingress.is_empty() {
+                    self.waiting.served(now, key);
+                }
                 if self.services.stored(key, &stored) {
                     let nowhere = of_type(&sent.seen.conditions, ANNOUNCED).is_none();
                     if nowhere && !sent.seen.ingress.is_empty() {

@@ -2,7 +2,9 @@
 
 mod api;
 mod calm;
+mod peers;
 mod simulation;
+mod versions;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -76,7 +78,7 @@ struct Replica {
     sent: Vec<Order>,
     answers: Vec<(u64, Result<Answer, WriteError>)>,
     events: Vec<Event>,
-    _jobs: mpsc::Receiver<Job>,
+    jobs: mpsc::Receiver<Job>,
 }
 
 impl Replica {
@@ -91,7 +93,7 @@ impl Replica {
             sent: Vec::new(),
             answers: Vec::new(),
             events: Vec::new(),
-            _jobs: jobs,
+            jobs,
         }
     }
 

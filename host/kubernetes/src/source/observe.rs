@@ -179,6 +179,7 @@ impl Observations {
                 Status::Service { ingress, conditions }
             }
             Topic::Objects(Kind::DecisionPolicy) => Status::Policy(Box::new(part(value, "/status"))),
+            Topic::Objects(Kind::BgpPeer) => Status::Peer(Box::new(part(value, "/status"))),
             Topic::Objects(Kind::ConfigMap) => {
                 value.pointer("/metadata/labels")?.get(COPY_LABEL)?;
                 Status::None

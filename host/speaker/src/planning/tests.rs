@@ -151,15 +151,22 @@ async fn nothing_is_announced_before_every_policy_is_active_or_has_failed() {
         stage: Stage::Verified,
         refusal: Refusal::DigestMismatch,
         message: "the module is another one".into(),
+        version: String::new(),
     };
     let stale = Loaded {
         policy: job.policy.name.clone(),
         load: LoadId(job.load.0 + 1),
+        sha256: job.policy.sha256.clone(),
         result: Err(refused.clone()),
     };
     rig.send(Event::Loaded(Box::new(stale))).await;
     assert_eq!(rig.status().await.phase, Phase::LoadingPolicies, "a result of another load settles nothing");
-    let loaded = Loaded { policy: job.policy.name.clone(), load: job.load, result: Err(refused) };
+    let loaded = Loaded {
+        policy: job.policy.name.clone(),
+        load: job.load,
+        sha256: job.policy.sha256.clone(),
+        result: Err(refused),
+    };
     rig.send(Event::Loaded(Box::new(loaded))).await;
     let status = rig.wait_for("ready", |status| status.phase == Phase::Ready).await;
     let row = &status.policies[0];

@@ -61,6 +61,8 @@ pub(super) struct Api {
     pools: BTreeMap<ObjectName, (Arc<AddressPool>, Version)>,
     pub(super) speakers: BTreeMap<ObjectName, Version>,
     pub(super) objects: BTreeMap<ObjectRef, Version>,
+    /// Nodes, peers, policies and their modules, as their manifests have them.
+    manifests: Vec<Delta>,
     pub(super) log: Vec<Entry>,
     /// One line for each write that was carried out.
     pub(super) writes: Vec<String>,
@@ -154,22 +156,59 @@ impl Api {
         self.log.push(Entry::Claim(address, object));
     }
 
+    /// Nodes, peers and policies are made, or changed.
+    pub(super) fn put_manifests(&mut self, deltas: Vec<Delta>) {
+        for delta in deltas {
+            let seen = match &delta {
+                Delta::Peer(name, Some(_)) => Some(("BGPPeer", name, Status::Peer(Box::default()))),
+                Delta::Policy(name, Some(_)) => {
+                    Some(("DecisionPolicy", name, Status::Policy(Box::default())))
+                }
+                _ => None,
+            };
+            if let Some((kind, name, status)) = seen {
+                let object = ObjectRef::cluster(kind, name.clone());
+                let resource_version = self.next().to_string().into();
+                let status = self.objects.get(&object).map_or(status, |before| before.status.clone());
+                let version = Version { uid: name.clone(), resource_version, generation: 1, status };
+                self.objects.insert(object.clone(), version.clone());
+                self.log.push(Entry::Other(object, Some(version)));
+            }
+            self.log.push(Entry::Delta(delta.clone()));
+            self.manifests.push(delta);
+        }
+    }
+
+    /// A speaker reports these sessions: peer and state.
+    pub(super) fn speaker(&mut self, node: &str, live: bool, sessions: &[(&str, &str)]) {
+        let sessions = sessions.iter().map(|(peer, state)| bellhop_api::SessionState {
+            peer: (*peer).into(),
+            address: "192.0.2.1".into(),
+            state: (*state).into(),
+            since: String::new(),
+            last_error: String::new(),
+        });
+        let state = bellhop_api::SpeakerStateStatus { sessions: sessions.collect(), ..Default::default() };
+        self.set_speaker(node, Some(Status::Speaker { state: Box::new(state), live }));
+    }
+
     /// A speaker reports these addresses; `None` when it is gone.
     pub(super) fn report(&mut self, node: &str, announced: Option<&[IpAddr]>) {
-        let revision = self.next();
-        let object = ObjectRef::cluster("SpeakerState", node);
-        let version = announced.map(|announced| Version {
-            uid: node.into(),
-            resource_version: revision.to_string().into(),
-            generation: 1,
-            status: Status::Speaker {
-                state: Box::new(bellhop_api::SpeakerStateStatus {
-                    announced: announced.iter().map(ToString::to_string).collect(),
-                    ..Default::default()
-                }),
-                live: true,
-            },
+        let status = announced.map(|announced| Status::Speaker {
+            state: Box::new(bellhop_api::SpeakerStateStatus {
+                announced: announced.iter().map(ToString::to_string).collect(),
+                ..Default::default()
+            }),
+            live: true,
         });
+        self.set_speaker(node, status);
+    }
+
+    fn set_speaker(&mut self, node: &str, status: Option<Status>) {
+        let resource_version: Arc<str> = self.next().to_string().into();
+        let object = ObjectRef::cluster("SpeakerState", node);
+        let version =
+            status.map(|status| Version { uid: node.into(), resource_version, generation: 1, status });
         match &version {
             Some(version) => self.speakers.insert(node.into(), version.clone()),
             None => self.speakers.remove(node),
@@ -184,6 +223,7 @@ impl Api {
             log.push(Entry::Other(ObjectRef::cluster("AddressPool", name.clone()), Some(version.clone())));
             log.push(Entry::Delta(Delta::Pool(name.clone(), Some(pool.clone()))));
         }
+        log.extend(self.manifests.iter().cloned().map(Entry::Delta));
         for (node, version) in &self.speakers {
             log.push(Entry::Other(ObjectRef::cluster("SpeakerState", node.clone()), Some(version.clone())));
         }
@@ -244,8 +284,11 @@ impl Api {
                     self.log.push(Entry::Other(object.clone(), Some(version.clone())));
                 } else if let Some(version) = self.objects.get_mut(object) {
                     version.resource_version = revision.to_string().into();
-                    let status = serde_json::from_value(status.clone()).unwrap();
-                    version.status = Status::Policy(Box::new(status));
+                    let status = status.clone();
+                    version.status = match &*object.kind {
+                        "BGPPeer" => Status::Peer(serde_json::from_value(status).unwrap()),
+                        _ => Status::Policy(serde_json::from_value(status).unwrap()),
+                    };
                     self.log.push(Entry::Other(object.clone(), Some(version.clone())));
                 }
                 Ok(Answer::Stored(stored(at.uid.as_ref().unwrap(), revision)))

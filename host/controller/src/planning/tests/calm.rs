@@ -278,3 +278,31 @@ fn a_pools_numbers_are_written_once_in_five_seconds_at_most() {
     bench.wait(20);
     assert_eq!(pools(&bench.writes()), 0);
 }
+
+#[test]
+fn a_service_has_waited_from_when_it_was_seen_without_an_address_until_its_status_is_written() {
+    let mut bench = Bench::new();
+    bench.api.put_pool(pool("a", "203.0.113.0-203.0.113.0"));
+    bench.api.put(service("served"));
+    bench.settle();
+    assert_eq!(bench.replica.planner.take_waits(), [Duration::ZERO]);
+    bench.api.put(service("waits"));
+    bench.api.put(service("gone"));
+    bench.api.put(service("changes-its-mind"));
+    bench.settle();
+    bench.wait(7);
+    bench.api.delete("gone");
+    bench.api.put(Service { wants_address: false, ..service("changes-its-mind") });
+    bench.settle();
+    assert_eq!(bench.replica.planner.take_waits(), [] as [Duration; 0]);
+    bench.api.put_pool(pool("a", "203.0.113.0-203.0.113.255"));
+    bench.settle();
+    assert_eq!(bench.replica.planner.take_waits(), [Duration::from_secs(7)]);
+    bench.api.put(service("changes-its-mind"));
+    bench.wait(1);
+    assert_eq!(bench.replica.planner.take_waits(), [Duration::ZERO]);
+    // Who holds an address already waits for nothing.
+    bench.restart();
+    bench.wait(1);
+    assert_eq!(bench.replica.planner.take_waits(), [] as [Duration; 0]);
+}

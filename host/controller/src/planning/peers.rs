@@ -1,0 +1,76 @@
+//! BGPPeers' status: how many sessions are up, of how many.
+
+use std::time::{Duration, Instant};
+
+use bellhop_api::conditions::READY;
+use bellhop_api::{BGPPeerStatus, SpeakerStateStatus};
+use bellhop_core::{ObjectName, ObjectRef};
+use serde_json::Value;
+
+use super::Planner;
+use super::objects::{Seen, Sent};
+use crate::conditions::of_type;
+use crate::sessions::PeerSessions;
+
+/// How often sessions are counted, at most: speakers report every 5 s, in large clusters less often, and a rolling restart
+/// of them is to cost each peer one write in this time. A process that comes to lead waits as long before it counts, since
+/// SpeakerStates may have been listed before the Leases that say which speakers live.
+pub(super) const SESSIONS_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Planner {
+    /// A speaker reports its sessions, lives no more (`false`), or is gone (`None`).
+    pub(super) fn report_sessions(
+        &mut self,
+        now: Instant,
+        node: &ObjectName,
+        state: Option<(&SpeakerStateStatus, bool)>,
+    ) {
+        if self.sessions.report(node, state) {
+            self.count_sessions(now);
+        }
+    }
+
+    /// Sessions are counted soon, with whatever else changes until then.
+    pub(super) fn count_sessions(&mut self, now: Instant) {
+        self.sessions_due.get_or_insert(now + SESSIONS_INTERVAL);
+    }
+
+    /// Counts the sessions of every peer; the status of those that have another number is written.
+    pub(super) fn counted_sessions(&mut self) {
+        self.sessions_due = None;
+        let world = &self.world;
+        let counted = world.peers().iter().map(|(name, peer)| (name.clone(), self.sessions.of(world, peer)));
+        self.peer_sessions = counted.collect();
+        for (name, sessions) in &self.peer_sessions {
+            let object = ObjectRef::cluster("BGPPeer", name.clone());
+            if self.objects.of(&object).is_some_and(|known| known.seen.sessions != Some(*sessions)) {
+                self.objects.mark(&object);
+            }
+        }
+    }
+
+    /// What a peer's status should say; `None` where it does.
+    pub(super) fn peer_status(&self, object: &ObjectRef) -> Option<(Sent, Value)> {
+        let (ready, event) = self.ready(object)?;
+        let known = self.objects.of(object)?;
+        // Before they are counted what stands there stands.
+        let sessions = self.peer_sessions.get(&object.name).copied().or(known.seen.sessions);
+        if of_type(&known.seen.conditions, READY) == Some(&ready) && known.seen.sessions == sessions {
+            return None;
+        }
+        let conditions = vec![ready];
+        let status = BGPPeerStatus {
+            nodes: sessions.map(|sessions| sessions.nodes),
+            established: sessions.map(|sessions| sessions.established),
+            conditions: conditions.clone(),
+        };
+        let value = serde_json::to_value(&status).ok()?;
+        let seen = Seen { conditions, sessions, ..Seen::default() };
+        Some((Sent { seen, pool: None, event }, value))
+    }
+}
+
+/// What a peer's status says of its sessions.
+pub(super) fn seen(status: &BGPPeerStatus) -> Option<PeerSessions> {
+    Some(PeerSessions { nodes: status.nodes?, established: status.established? })
+}
