@@ -77,7 +77,6 @@ impl Planner {
                     _ => None,
                 });
                 self.report_sessions(now, &object.name, state);
-                for peer in self.peer_troubles.report(&object.name, state) {
                 let living = state.filter(|(_, live)| *live).map(|(state, _)| state);
                 if self.announcements.report(&object.name, living) {
                     self.compare_announcements(now);
