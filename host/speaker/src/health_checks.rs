@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::planning::Event;
-use crate::probe;
+use crate::probe::{self, Answer};
 
 /// Between two questions about one Service. kube-proxy programs within 0.2 to 2 s, and a question costs it little.
 const INTERVAL: Duration = Duration::from_millis(150);
@@ -89,7 +89,8 @@ async fn ask(checks: &[HealthCheck], addresses: &Arc<[IpAddr]>) -> BTreeSet<Heal
         for check in some.iter().cloned() {
             let addresses = addresses.clone();
             asking.spawn(async move {
-                (probe::status(&addresses, check.port, "/healthz").await == Some(200)).then_some(check)
+                let answer = probe::status(&addresses, check.port, "/healthz").await;
+                (answer == Answer::Status(200)).then_some(check)
             });
         }
         served.extend(asking.join_all().await.into_iter().flatten());

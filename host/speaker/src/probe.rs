@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 
 /// The node asks itself, so an answer is there within a millisecond or something is wrong.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -13,20 +14,33 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 /// Of the answer; its status line is all that matters.
 const HEAD: usize = 64;
 
-/// The status code that `GET path` at the first of `addresses` that accepts connections answers with; `None` where none
-/// answers in time.
-pub(crate) async fn status(addresses: &[IpAddr], port: u16, path: &str) -> Option<u16> {
-    for address in addresses {
-        let answer = ask(SocketAddr::new(*address, port), path);
-        if let Ok(Ok(status)) = tokio::time::timeout(TIMEOUT, answer).await {
-            return Some(status);
-        }
-    }
-    None
+/// What came of a question.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Answer {
+    /// A status code.
+    Status(u16),
+    /// Somebody listens and says nothing in time, or no HTTP: a process that is stopped or busy.
+    Mute,
+    /// Nobody listens.
+    Nobody,
 }
 
-async fn ask(server: SocketAddr, path: &str) -> io::Result<u16> {
-    let mut stream = TcpStream::connect(server).await?;
+/// What `GET path` is answered with at the first of `addresses` that answers.
+pub(crate) async fn status(addresses: &[IpAddr], port: u16, path: &str) -> Answer {
+    let mut found = Answer::Nobody;
+    for address in addresses {
+        let server = SocketAddr::new(*address, port);
+        let deadline = Instant::now() + TIMEOUT;
+        let Ok(Ok(stream)) = timeout_at(deadline, TcpStream::connect(server)).await else { continue };
+        found = Answer::Mute;
+        if let Ok(Ok(status)) = timeout_at(deadline, ask(stream, server, path)).await {
+            return Answer::Status(status);
+        }
+    }
+    found
+}
+
+async fn ask(mut stream: TcpStream, server: SocketAddr, path: &str) -> io::Result<u16> {
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nUser-Agent: bellhop\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
@@ -100,6 +114,8 @@ pub(crate) mod fake {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -118,8 +134,16 @@ mod tests {
         let server = fake::FakeServer::start().await;
         server.set(200, 503);
         let addresses: [IpAddr; 2] = ["127.9.9.9".parse().unwrap(), "127.0.0.1".parse().unwrap()];
-        assert_eq!(status(&addresses, server.port, "/healthz").await, Some(503));
-        assert_eq!(status(&addresses[..1], server.port, "/healthz").await, None);
-        assert_eq!(status(&[], server.port, "/healthz").await, None);
+        assert_eq!(status(&addresses, server.port, "/healthz").await, Answer::Status(503));
+        assert_eq!(status(&addresses[..1], server.port, "/healthz").await, Answer::Nobody);
+        assert_eq!(status(&[], server.port, "/healthz").await, Answer::Nobody);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_stopped_is_told_from_none() {
+        // The kernel accepts for it, as for a process under SIGSTOP.
+        let stopped = TcpListener::bind((IpAddr::from([127, 0, 0, 1]), 0)).await.unwrap();
+        let port = stopped.local_addr().unwrap().port();
+        assert_eq!(status(&["127.0.0.1".parse().unwrap()], port, "/healthz").await, Answer::Mute);
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::planning::Event;
-use crate::probe;
+use crate::probe::{self, Answer};
 
 /// Until kube-proxy lives, which the first announcement after a reboot waits for.
 const IMPATIENT: Duration = Duration::from_millis(250);
@@ -35,9 +35,9 @@ pub struct Target {
 /// What kube-proxy says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProxyHealth {
-    /// Nothing: nobody listens, or in time. It may be restarting, or there is none.
+    /// Nothing: nobody listens. It may be restarting, or there is none.
     Silent,
-    /// It does not program the data path at present.
+    /// It does not program the data path at present, or listens and says nothing.
     Unwell,
     /// It programs the data path.
     Well {
@@ -77,10 +77,11 @@ async fn drive(mut inbox: watch::Receiver<Option<Target>>, planner: mpsc::Sender
 /// One look.
 async fn ask(target: &Target) -> ProxyHealth {
     match probe::status(&target.addresses, target.port, "/healthz").await {
-        None => ProxyHealth::Silent,
-        Some(200) => ProxyHealth::Well { leaving: false },
-        Some(_) => match probe::status(&target.addresses, target.port, "/livez").await {
-            Some(200) => ProxyHealth::Well { leaving: true },
+        Answer::Nobody => ProxyHealth::Silent,
+        Answer::Mute => ProxyHealth::Unwell,
+        Answer::Status(200) => ProxyHealth::Well { leaving: false },
+        Answer::Status(_) => match probe::status(&target.addresses, target.port, "/livez").await {
+            Answer::Status(200) => ProxyHealth::Well { leaving: true },
             _ => ProxyHealth::Unwell,
         },
     }
@@ -153,8 +154,8 @@ mod tests {
                 loop {
                     match events.recv().await {
                         Some(Event::Proxy(health)) if health == expected => return,
-                        // A machine that is busy enough makes a well kube-proxy silent for a moment.
-                        Some(Event::Proxy(ProxyHealth::Silent | WELL)) => {}
+                        // A machine that is busy enough makes a well kube-proxy mute for a moment.
+                        Some(Event::Proxy(ProxyHealth::Unwell | WELL)) => {}
                         other => panic!("{other:?} in place of {expected:?}"),
                     }
                 }
