@@ -19,7 +19,7 @@ use bellhop_core::names::Uid;
 use bellhop_core::objects::AddressClaim;
 use bellhop_core::{Delta, ServiceKey};
 use bellhop_ipam::ClaimChange;
-use bellhop_kubernetes::{Condition, Stored, Version, WriteError};
+use bellhop_kubernetes::{Condition, Stored, Verb, Version, WriteError};
 
 use crate::book::{Backoff, is_older};
 use crate::write::{Answer, Leaving, ReadClaim, Write};
@@ -380,6 +380,8 @@ impl Claims {
                 self.entries.entry(address).or_default().backoff.hold(now + LIVING_HOLDER_WAIT);
                 Finished::Otherwise(self.truth(address), None)
             }
+            // One that is to be made and is not found: its kind is away, and the same address is asked for until it is back.
+            Err(error @ WriteError::NotFound { verb: Verb::Create, .. }) => self.retry(now, address, error),
             Err(
                 error @ (WriteError::Exists { .. }
                 | WriteError::Conflict { .. }
@@ -393,22 +395,25 @@ impl Claims {
                 self.settle(address);
                 Finished::Otherwise(self.truth(address), None)
             }
-            Err(error) => {
-                let entry = self.entries.entry(address).or_default();
-                let until = entry.backoff.failed(now, error);
-                if let Some(pending) = &mut entry.pending {
-                    pending.in_flight = false;
-                    pending.refused = match error {
-                        WriteError::Invalid { message, .. } | WriteError::Forbidden { message, .. } => {
-                            Some(message.clone())
-                        }
-                        _ => None,
-                    };
-                }
-                self.later.insert((until, address));
-                Finished::Retried
-            }
+            Err(error) => self.retry(now, address, error),
         }
+    }
+
+    /// What is pending is tried again later.
+    fn retry(&mut self, now: Instant, address: IpAddr, error: &WriteError) -> Finished {
+        let entry = self.entries.entry(address).or_default();
+        let until = entry.backoff.failed(now, error);
+        if let Some(pending) = &mut entry.pending {
+            pending.in_flight = false;
+            pending.refused = match error {
+                WriteError::Invalid { message, .. } | WriteError::Forbidden { message, .. } => {
+                    Some(message.clone())
+                }
+                _ => None,
+            };
+        }
+        self.later.insert((until, address));
+        Finished::Retried
     }
 
     fn read(&mut self, now: Instant, address: IpAddr, read: Option<ReadClaim>) -> Finished {

@@ -135,7 +135,10 @@ impl Planner {
             (_, Some((address, words))) => {
                 let message = format!("the claim of {address} is refused: {words}");
                 let told = Told::new(ConditionStatus::False, Reason::ClaimNotWritten.as_str(), message);
-                Wish::Status(outcome.addresses.iter().filter(|a| confirmed(a)).copied().collect(), told)
+                // What it is served by stays while a claim that was lost cannot be made again.
+                let stands = is_ours(&known.seen.conditions);
+                let keeps = |a: &&IpAddr| confirmed(a) || (stands && known.seen.ingress.contains(a));
+                Wish::Status(outcome.addresses.iter().filter(keeps).copied().collect(), told)
             }
             (None, None) => Wish::Status(outcome.addresses.clone(), wrong.unwrap_or_else(|| told(outcome))),
         }

@@ -68,6 +68,10 @@ pub(super) struct Api {
     pub(super) writes: Vec<String>,
     /// The server's words, where admission refuses claims.
     pub(super) refuses_claims: Option<String>,
+    /// There are no claims, nor a kind of them.
+    pub(super) lacks_claims: bool,
+    /// Claims that were asked for in vain.
+    pub(super) refusals: usize,
 }
 
 impl Api {
@@ -311,7 +315,13 @@ impl Api {
         if self.claims.contains_key(&claim.address) {
             return Err(WriteError::Exists { object });
         }
+        if self.lacks_claims {
+            self.refusals += 1;
+            let message = "the server could not find the requested resource".to_owned();
+            return Err(WriteError::NotFound { verb: Verb::Create, object, message });
+        }
         if let Some(message) = self.refuses_claims.clone() {
+            self.refusals += 1;
             return Err(WriteError::Invalid { verb: Verb::Create, object, message });
         }
         self.writes.push(format!("create {}", claim.address));

@@ -125,6 +125,34 @@ fn claims_that_are_deleted_while_their_services_stand_are_made_again_for_the_sam
 }
 
 #[test]
+fn while_lost_claims_cannot_be_made_again_services_keep_their_status_and_the_server_is_asked_ever_less() {
+    // The kind is deleted: first it is on its way out and takes no more claims, then it is gone.
+    for gone in [false, true] {
+        let mut bench = Bench::new();
+        for name in ["a", "b"] {
+            bench.api.put(service(name));
+        }
+        bench.settle();
+        let before: Vec<_> = ["a", "b"].map(|name| bench.status(name)).to_vec();
+        bench.api.lacks_claims = gone;
+        bench.api.refuses_claims =
+            Some("create not allowed while custom resource definition is terminating".into());
+        for address in ["203.0.113.0", "203.0.113.1"] {
+            bench.api.set_claim(ip(address), None);
+        }
+        bench.api.put(service("new"));
+        bench.wait(120);
+        assert_eq!(["a", "b"].map(|name| bench.status(name)).to_vec(), before, "{gone}");
+        assert!(bench.api.refusals < 60, "{} in two minutes", bench.api.refusals);
+        (bench.api.lacks_claims, bench.api.refuses_claims) = (false, None);
+        bench.wait(90);
+        assert_eq!(["a", "b"].map(|name| bench.status(name)).to_vec(), before, "{gone}");
+        assert_eq!(bench.status("new"), [ip("203.0.113.2")]);
+        assert_eq!(bench.api.claims.len(), 3);
+    }
+}
+
+#[test]
 fn a_claim_restored_from_a_backup_is_given_the_uid_of_the_service_that_has_its_address() {
     let mut bench = Bench::new();
     bench.api.put(service("shop"));
