@@ -191,8 +191,9 @@ impl Watch {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.seen.closed() => return,
-                // Somebody has an answer again: no need to wait as long as after many failures.
-                () = recovery(&mut self.recoveries) => {}
+                // Somebody has an answer again. One that has just started may refuse some kinds for seconds still: what
+                // fails from now on waits as after a first failure.
+                () = recovery(&mut self.recoveries) => backoff.reset(),
             }
         }
     }
