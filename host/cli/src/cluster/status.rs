@@ -133,6 +133,7 @@ pub fn merge(server: &str, objects: &Objects, answers: Vec<Said<Status>>) -> Clu
     let mut problems = BTreeSet::new();
     conditions(objects, &mut problems);
     exceptions(&objects.states, &mut problems);
+    of_nodes(&answers, &mut problems);
     ClusterStatus {
         server: server.into(),
         nodes: nodes(&objects.states, answers),
@@ -321,6 +322,19 @@ fn exceptions(states: &[SpeakerState], problems: &mut BTreeSet<ProblemRow>) {
                 },
             });
         }
+    }
+}
+
+/// What is wrong with nodes themselves, which stands in no object: their packet filters, their ARP, their kube-proxies.
+fn of_nodes(answers: &[Said<Status>], problems: &mut BTreeSet<ProblemRow>) {
+    for (speaker, answer) in answers {
+        let said = answer.iter().flat_map(|status| &status.problems);
+        problems.extend(said.filter(|problem| &*problem.object.kind == "Node").map(|problem| ProblemRow {
+            object: problem.object.to_string(),
+            node: Some(speaker.node.clone()),
+            reason: problem.reason.clone(),
+            message: problem.told(),
+        }));
     }
 }
 

@@ -1,4 +1,5 @@
 use bellhop_core::report::{AllocationRole, PeerRow, Phase};
+use bellhop_core::{ObjectRef, Problem};
 use serde_json::{Value, json};
 
 use super::*;
@@ -124,6 +125,20 @@ fn what_a_speaker_says_now_counts_more_than_what_it_reported() {
     );
     let text = table(&status, None);
     assert!(text.contains("\nNode/node-2: pod x did not answer within 10 s\n"), "{text}");
+}
+
+#[test]
+fn what_is_wrong_with_a_node_itself_is_told() {
+    let node = ObjectRef::cluster("Node", "node-1");
+    let problem =
+        Problem::new(node, "StrictArpMissing", "", "arp_ignore=0", "run kube-proxy with --ipvs-strict-arp");
+    let elsewhere =
+        Problem::new(ObjectRef::cluster("AddressPool", "stale"), "InvalidRange", "", "", "is inverted");
+    let status = Status { problems: vec![problem, elsewhere], ..live("node-1") };
+    let merged = merge("here", &Objects::default(), vec![(speaker("node-1"), Ok(status))]);
+    let [told] = merged.problems.as_slice() else { panic!("{:?}", merged.problems) };
+    assert_eq!((told.node.as_deref(), told.reason.as_str()), (Some("node-1"), "StrictArpMissing"));
+    assert!(told.message.contains("--ipvs-strict-arp"), "{}", told.message);
 }
 
 #[test]
