@@ -47,6 +47,12 @@ impl Survey {
                 "the module is native code, which is never taken; the .wasm file that it was made of is right",
             ));
         }
+        if bytes.is_empty() {
+            return Err(Refused::checked(
+                Refusal::Malformed,
+                "the module is empty; WebAssembly, raw or compressed by zstd, is right",
+            ));
+        }
         if !bytes.starts_with(b"\0asm") {
             return Err(Refused::checked(
                 Refusal::Malformed,
@@ -295,6 +301,19 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_webassembly_is_refused_naming_its_first_bytes_or_that_there_are_none() {
+        for (bytes, said) in [
+            (&b""[..], "the module is empty"),
+            (b"#!", "but with 23 21"),
+            (b"<html>", "but with 3c 68 74 6d"),
+            (b"\x7fELF", "native code"),
+        ] {
+            let refused = Survey::of(bytes, &Checks::default()).unwrap_err();
+            assert!(refused.message.contains(said) && !refused.message.contains("with ;"), "{refused}");
+        }
+    }
 
     #[test]
     fn another_patch_release_of_an_interface_is_compatible_and_another_minor_one_is_not() {
