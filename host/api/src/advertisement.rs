@@ -27,6 +27,37 @@ use crate::selector::LabelSelector;
 ///     largeCommunities: ["64500:1:2"]
 ///     med: 10
 /// ```
+///
+/// ## Aggregation
+///
+/// With `spec.aggregation` routers hear one prefix in the place of the addresses in it:
+///
+/// ```yaml
+/// apiVersion: bellhop.dev/v1alpha1
+/// kind: Advertisement
+/// metadata: {name: public-in-one}
+/// spec:
+///   pools: [public]
+///   aggregation: {ipv4Length: 24, ipv6Length: 64}
+/// ```
+///
+/// A node announces an aggregate while it announces at least one address in it, so it comes with the first Service and goes with the
+/// last. Traffic for every address of the aggregate may then arrive at each of these nodes. What is for an address that no Service
+/// has is refused there, and goes neither back to the router nor to a program of the node.
+///
+/// - With `externalTrafficPolicy: Local` the nodes that serve an address announce its host route (`/32`, `/128`) beside the aggregate, and
+///   routers follow the longer prefix. Whoever filters longer prefixes on the way sends such a Service's traffic to nodes that cannot
+///   serve it.
+/// - `exactRoutes: true` announces every host route beside the aggregate.
+/// - An aggregate never reaches outside of the pool of its address, as what is there belongs to somebody else. Where it would, the address
+///   is announced by its host route, and the condition `Ready` says `AggregateOutsidePool`. What `exclude` of the pool lists counts as the
+///   pool's: name whole prefixes in `addresses` and exclude what is not to be handed out.
+/// - An aggregate has the `attributes` of the Advertisement. Policies of hook `Route` decide on single addresses: their attributes go with host
+///   routes alone. An address that one withholds, or that a policy of hook `Nodes` keeps from a node, does not contribute to an aggregate;
+///   one that stands for other addresses still leads routers to it.
+/// - Each address has one Advertisement that decides, here as everywhere. Where several decide for addresses of one prefix with one
+///   length, the aggregate has the attributes of the one with the highest `priority`, equal ones by name; different lengths are
+///   different prefixes, each standing for its own addresses. `bellhop explain` and `bellhop routes` show which.
 #[derive(CustomResource, Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "bellhop.dev",
@@ -87,6 +118,29 @@ pub struct AdvertisementSpec {
     /// Attributes of the routes; a `route` policy may answer others.
     #[serde(default, skip_serializing_if = "Attributes::is_empty")]
     pub attributes: Attributes,
+    /// Prefixes that stand for the addresses in them; without it every address has its host route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregation: Option<Aggregation>,
+}
+
+/// Which prefixes stand for the addresses in them. An aggregate that would reach outside of the pool of an address is not announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.ipv4Length) || has(self.ipv6Length)")
+    .message("needs ipv4Length, ipv6Length or both, as ipv4Length: 24"))]
+#[serde(rename_all = "camelCase")]
+pub struct Aggregation {
+    /// Length of the prefixes that IPv4 addresses are announced by; 32, each by itself, without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 32))]
+    pub ipv4_length: Option<u8>,
+    /// Length of the prefixes that IPv6 addresses are announced by; 128, each by itself, without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 128))]
+    pub ipv6_length: Option<u8>,
+    /// Announces the host route of each address beside the aggregate. Without it only addresses of Services with
+    /// `externalTrafficPolicy: Local` have one.
+    #[serde(default)]
+    pub exact_routes: bool,
 }
 
 /// Attributes of routes.

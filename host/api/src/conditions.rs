@@ -149,6 +149,8 @@ reasons! {
     InvalidDigest,
     /// Two BGPPeers with the same address and port.
     DuplicatePeer,
+    /// An aggregate would reach outside of the pool that it is of; host routes are announced in its place.
+    AggregateOutsidePool,
 
     // Allocation.
     /// Every address that the Service asks for is claimed for it.

@@ -36,7 +36,7 @@ pub use address_claim::{
 pub use address_pool::{
     AddressPool, AddressPoolSpec, AddressPoolStatus, COUNT_MAX, POOL_RANGES_MAX, PoolUsage,
 };
-pub use advertisement::{Advertisement, AdvertisementSpec, AdvertisementStatus, Attributes};
+pub use advertisement::{Advertisement, AdvertisementSpec, AdvertisementStatus, Aggregation, Attributes};
 pub use bgp_peer::{BGPPeer, BGPPeerSpec, BGPPeerStatus, GracefulRestart, IpFamily, NextHop};
 pub use conditions::{Condition, ConditionStatus, Reason};
 pub use decision_policy::{

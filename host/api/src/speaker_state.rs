@@ -60,6 +60,10 @@ pub struct SpeakerStateStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4096), inner(length(min = 2, max = 91)))]
     pub announced: Vec<String>,
+    /// The aggregates that announce them in the place of host routes or beside them, as prefixes. The first 256.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 4, max = 43)))]
+    pub aggregates: Vec<String>,
     /// How many addresses that Services hold this node does not announce although it could be asked to.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000))]

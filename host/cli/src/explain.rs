@@ -1,7 +1,7 @@
 //! `bellhop explain`: how decisions came about, for people.
 
 use bellhop_core::decision::{ConsultOutcome, Consulted};
-use bellhop_core::report::{NodeExplanation, Question, ServiceExplanation};
+use bellhop_core::report::{NodeExplanation, PeerExplanation, Question, ServiceExplanation};
 
 use crate::routes::attributes;
 use crate::status::condition;
@@ -92,8 +92,33 @@ pub(crate) fn routes(text: &mut String, indent: &str, explanation: &ServiceExpla
                 (None, why) => format!("not announced: {}", why.as_deref().unwrap_or("see above")),
             };
             *text += &format!("{indent}  {}{by}: {heard}\n", peer.peer);
+            if let Some(prefix) = peer.outside_pool {
+                *text += &format!(
+                    "{indent}    by its host route, as {prefix} would reach outside of the pool (AggregateOutsidePool)\n"
+                );
+            }
             trail(text, &format!("{indent}    "), &peer.policies);
         }
+    }
+}
+
+/// What a peer hears of an address: the routes that carry it, with their attributes.
+fn heard(peer: &PeerExplanation) -> String {
+    let mut routes = Vec::new();
+    if let Some(aggregate) = &peer.aggregate {
+        let (prefix, sent) = (aggregate.prefix, attributes(&aggregate.attributes));
+        let by = Some(&aggregate.advertisement).filter(|by| Some(*by) != peer.advertisement.as_ref());
+        let by = by.map(|by| format!(", attributes of Advertisement {by}")).unwrap_or_default();
+        routes.push(format!("aggregate {prefix} {sent}{by}"));
+    }
+    if let Some(sent) = &peer.attributes {
+        let beside = if routes.is_empty() { "" } else { "host route " };
+        routes.push(format!("{beside}{}", attributes(sent)));
+    }
+    match (routes.is_empty(), &peer.why_not) {
+        (true, why) => format!("not announced: {}", why.as_deref().unwrap_or("see above")),
+        (false, None) => routes.join("; "),
+        (false, Some(why)) => format!("{} until it is withdrawn: {why}", routes.join("; ")),
     }
 }
 

@@ -21,7 +21,12 @@ pub(crate) fn cells(row: &RouteRow) -> Vec<String> {
         row.prefix.to_string(),
         if row.sent { "yes" } else { "no" }.into(),
         attributes(&row.attributes),
-        row.services.join(","),
+        match &row.aggregate {
+            Some(source) => {
+                format!("{} addresses (Advertisement {})", source.addresses, source.advertisement)
+            }
+            None => row.services.join(","),
+        },
     ]
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bellhop_core::announce::aggregate;
 use bellhop_core::objects::{DecisionPolicy, ModuleSource};
 use bellhop_core::{BuiltIn, Delta, ObjectRef, Problem, Touched, World};
 use bellhop_index::{Folder, Folders, Options};
@@ -89,6 +90,9 @@ pub fn validate(folder: &Path, namespace: &str, classless: bool) -> std::io::Res
     problems.extend(plan.problems);
     for outcome in ledger.outcomes().values() {
         problems.extend(outcome.waiting.as_deref().into_iter().chain(&outcome.warnings).cloned());
+    }
+    for advertisement in world.advertisements().values() {
+        problems.extend(aggregate::problems(&world, advertisement));
     }
     for policy in world.policies().values() {
         problems.extend(of_policy(policy, world.modules().get(&policy.config_map).map(|source| &**source)));

@@ -10,6 +10,7 @@
 //!                                later queue ──┘                    └──► addresses to bind ─────────┘
 //! ```
 
+pub mod aggregate;
 mod bindings;
 mod draft;
 pub mod endpoints;
@@ -18,6 +19,7 @@ pub mod gate;
 pub mod publication;
 pub mod service_plan;
 pub mod standing;
+mod wanted;
 pub mod whole_node;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +37,7 @@ use crate::route::{RouteAttributes, host_route};
 use crate::settings::SpeakerSettings;
 use crate::world::{Touched, World};
 
+use aggregate::{Aggregates, AnnouncedAggregate};
 use bindings::Bindings;
 pub use bindings::UNBIND_LINGER;
 use draft::Context;
@@ -43,6 +46,7 @@ use facts::{held_addresses, obstacle};
 use gate::{Gates, HealthCheck, Proof};
 use service_plan::{NodeVerdicts, ServicePlan};
 use standing::Softening;
+use wanted::Wanted;
 use whole_node::{NodeDrain, WholeNode};
 
 /// Services decided in one slice: with a slow plugin (2 ms a decision) a slice stays near the tenth of a second in
@@ -111,7 +115,8 @@ pub struct Announcer {
     deadlines: BTreeSet<(Instant, ServiceKey)>,
     /// Services with a plan for an address, so that a shared address stays while one of them announces it.
     by_address: BTreeMap<IpAddr, FlatSet<ServiceKey>>,
-    wanted: BTreeMap<ObjectName, BTreeMap<IpNet, Arc<RouteAttributes>>>,
+    aggregates: Aggregates,
+    wanted: Wanted,
     bindings: Bindings,
     bound: BTreeSet<IpAddr>,
 }
@@ -133,7 +138,8 @@ impl Announcer {
             last_verdicts: NodeVerdicts::default(),
             deadlines: BTreeSet::new(),
             by_address: BTreeMap::new(),
-            wanted: BTreeMap::new(),
+            aggregates: Aggregates::default(),
+            wanted: Wanted::default(),
             bindings: Bindings::default(),
             bound: BTreeSet::new(),
         }
@@ -243,9 +249,24 @@ impl Announcer {
         self.by_address.get(&address).into_iter().flatten()
     }
 
+    /// Addresses in `prefix` that a Service has a plan for, lowest first.
+    pub fn addresses_in(&self, prefix: IpNet) -> impl Iterator<Item = IpAddr> {
+        self.by_address.range(prefix.network()..=prefix.broadcast()).map(|(address, _)| *address)
+    }
+
     /// What each peer is to hear.
     pub fn wanted(&self) -> &BTreeMap<ObjectName, BTreeMap<IpNet, Arc<RouteAttributes>>> {
-        &self.wanted
+        self.wanted.by_peer()
+    }
+
+    /// True where routers may send what is for `address` here, because an announced aggregate contains it.
+    pub fn in_aggregate(&self, address: IpAddr) -> bool {
+        self.aggregates.cover(address)
+    }
+
+    /// The aggregate `prefix` as `peer` is to hear it; `None` where it is none, or not announced.
+    pub fn aggregate(&self, peer: &str, prefix: IpNet) -> Option<AnnouncedAggregate<'_>> {
+        self.aggregates.get(peer, prefix)
     }
 
     /// Plans one slice.
@@ -272,6 +293,7 @@ impl Announcer {
             }
             self.replace(key, plan, &mut changes, now);
         }
+        self.aggregates.settle(&mut self.wanted, &mut changes);
         while let Some(address) = self.bindings.expire(now) {
             changes.unbind.insert(address);
         }
@@ -366,6 +388,7 @@ impl Announcer {
         let before = self.plans.remove(&key);
         let mut addresses: BTreeSet<IpAddr> = BTreeSet::new();
         if let Some(before) = &before {
+            self.aggregates.remove(before);
             addresses.extend(before.addresses.keys());
             if let Some(at) = before.deadline() {
                 self.deadlines.remove(&(at, key.clone()));
@@ -385,6 +408,7 @@ impl Announcer {
             } else {
                 self.last_verdicts = plan.nodes.clone();
             }
+            self.aggregates.add(&plan);
             addresses.extend(plan.addresses.keys());
             if let Some(at) = plan.deadline() {
                 self.deadlines.insert((at, key.clone()));
@@ -407,38 +431,24 @@ impl Announcer {
         }
     }
 
-    /// Brings the wanted routes of one address up to date. Where Services share it, the first by key that announces
+    /// Brings the wanted host routes of one address up to date. Where Services share it, the first by key that announces
     /// it to a peer gives the attributes.
     fn refresh_routes(&mut self, address: IpAddr, changes: &mut Changes) {
         let prefix = host_route(address);
         let mut effective: BTreeMap<ObjectName, Arc<RouteAttributes>> = BTreeMap::new();
         for key in self.by_address.get(&address).into_iter().flatten() {
             let Some(plan) = self.plans.get(key) else { continue };
-            for (peer, attributes) in plan.routes_of(address) {
-                effective.entry(peer).or_insert(attributes);
+            for (peer, attributes) in plan.host_routes(address) {
+                effective.entry(peer.clone()).or_insert_with(|| attributes.clone());
             }
         }
-        let stale: Vec<ObjectName> = self
-            .wanted
-            .iter()
-            .filter(|(peer, routes)| routes.contains_key(&prefix) && !effective.contains_key(*peer))
-            .map(|(peer, _)| peer.clone())
-            .collect();
-        for peer in stale {
-            if let Some(routes) = self.wanted.get_mut(&peer) {
-                routes.remove(&prefix);
-                if routes.is_empty() {
-                    self.wanted.remove(&peer);
-                }
+        for peer in self.wanted.peers_of(prefix) {
+            if !effective.contains_key(&peer) {
+                self.wanted.set(&peer, prefix, None, changes);
             }
-            changes.routes.push(RouteChange { peer, prefix, attributes: None });
         }
         for (peer, attributes) in effective {
-            let routes = self.wanted.entry(peer.clone()).or_default();
-            if routes.get(&prefix) != Some(&attributes) {
-                routes.insert(prefix, attributes.clone());
-                changes.routes.push(RouteChange { peer, prefix, attributes: Some(attributes) });
-            }
+            self.wanted.set(&peer, prefix, Some(attributes), changes);
         }
     }
 

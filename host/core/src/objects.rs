@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::labels::{Labels, Selector};
@@ -271,6 +272,21 @@ impl AddressPool {
         self.ranges.iter().any(|range| range.contains(address))
             && !self.exclude.iter().any(|range| range.contains(address))
     }
+
+    /// True when every address of `net` is in a range of the pool; one that is excluded is none of another's either.
+    pub fn covers(&self, net: IpNet) -> bool {
+        let mut next = net.network();
+        while let Some(range) = self.ranges.iter().find(|range| range.contains(next)) {
+            if range.last() >= net.broadcast() {
+                return true;
+            }
+            next = match range.last() {
+                IpAddr::V4(last) => Ipv4Addr::from_bits(last.to_bits().saturating_add(1)).into(),
+                IpAddr::V6(last) => Ipv6Addr::from_bits(last.to_bits().saturating_add(1)).into(),
+            };
+        }
+        false
+    }
 }
 
 /// An AddressClaim: one address in use or reserved.
@@ -374,6 +390,30 @@ pub struct Advertisement {
     pub priority: i32,
     /// `spec.attributes`: the built-in answer of the `route` decision.
     pub attributes: Arc<RouteAttributes>,
+    /// `spec.aggregation`; without lengths every address has its host route.
+    #[serde(default)]
+    pub aggregation: Aggregation,
+}
+
+/// `spec.aggregation` of an Advertisement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Aggregation {
+    /// `ipv4Length`: length of the prefixes that IPv4 addresses are announced by, 1 to 32.
+    pub ipv4: Option<u8>,
+    /// `ipv6Length`: 1 to 128.
+    pub ipv6: Option<u8>,
+    /// `exactRoutes`: host routes beside the aggregates, also where nothing needs them.
+    pub exact_routes: bool,
+}
+
+impl Aggregation {
+    /// The length for a family.
+    pub fn length(self, family: Family) -> Option<u8> {
+        match family {
+            Family::Ipv4 => self.ipv4,
+            Family::Ipv6 => self.ipv6,
+        }
+    }
 }
 
 /// A SpeakerConfig. Several may select a node: the higher priority wins, field by field, equal ones by name.

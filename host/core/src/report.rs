@@ -206,12 +206,25 @@ pub struct RouteRow {
     pub peer: String,
     /// Prefix.
     pub prefix: IpNet,
-    /// Services that announce it.
+    /// Services that announce it; of an aggregate none are named, as there may be any number.
     pub services: Vec<String>,
+    /// Of an aggregate: where it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<AggregateSource>,
     /// Attributes wanted.
     pub attributes: Arc<RouteAttributes>,
     /// True once handed to the session's socket.
     pub sent: bool,
+}
+
+/// Where an aggregate comes from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AggregateSource {
+    /// The Advertisement that gives it its attributes.
+    pub advertisement: String,
+    /// How many addresses of Services it is announced for; one that Services share counts for each.
+    pub addresses: usize,
 }
 
 /// How decisions about one Service came about.
@@ -288,10 +301,28 @@ pub struct PeerExplanation {
     pub peer: String,
     /// Advertisement that covers it.
     pub advertisement: Option<String>,
-    /// Attributes; absent where not announced.
+    /// Attributes of its host route; absent where there is none.
     pub attributes: Option<Arc<RouteAttributes>>,
+    /// The aggregate that it is announced by, beside a host route or in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<AggregateExplanation>,
+    /// The aggregate that it would be announced by, if that did not reach outside of its pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside_pool: Option<IpNet>,
     /// Why it is not announced.
     pub why_not: Option<String>,
     /// Policies asked.
     pub policies: Vec<Consulted>,
+}
+
+/// An aggregate that an address is announced by.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AggregateExplanation {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// The Advertisement that gives it its attributes, which need not be the one that decides for the address.
+    pub advertisement: String,
+    /// Attributes.
+    pub attributes: Arc<RouteAttributes>,
 }

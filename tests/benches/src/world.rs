@@ -128,6 +128,7 @@ pub fn attributes(med: u32) -> Delta {
         peer_selector: None,
         priority: 0,
         attributes: Arc::new(attributes),
+        aggregation: Default::default(),
     };
     Delta::Advertisement(ADVERTISEMENT.into(), Some(Arc::new(advertisement)))
 }

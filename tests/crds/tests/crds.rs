@@ -152,6 +152,8 @@ fn what_is_right_is_taken(server: &Server) {
             "a",
             "{attributes: {communities: ['0:65535', no-peer], largeCommunities: ['4294967295:0:1']}}",
         ),
+        ("Advertisement", "a", "{aggregation: {ipv4Length: 24}}"),
+        ("Advertisement", "a", "{aggregation: {ipv4Length: 1, ipv6Length: 128, exactRoutes: true}}"),
         (
             "SpeakerConfig",
             "s",

@@ -8,6 +8,7 @@ use bellhop_api::conditions::READY;
 use bellhop_api::{
     AddressPoolStatus, Condition, ConditionStatus, DecisionPolicyStatus, POOL_RANGES_MAX, PoolUsage, Reason,
 };
+use bellhop_core::announce::aggregate;
 use bellhop_core::decision::FamilyUsage;
 use bellhop_core::objects::AddressPool;
 use bellhop_core::{Family, ObjectName, ObjectRef, Problem};
@@ -109,7 +110,14 @@ impl Planner {
     /// What is wrong with an object, by its source and by the ledger.
     pub(super) fn problems_of(&self, object: &ObjectRef) -> Vec<Problem> {
         let problems = self.world.problems().get(object).into_iter().flatten();
-        problems.chain(self.pool_problems.get(object).into_iter().flatten()).cloned().collect()
+        let mut problems: Vec<Problem> =
+            problems.chain(self.pool_problems.get(object).into_iter().flatten()).cloned().collect();
+        if &*object.kind == "Advertisement"
+            && let Some(advertisement) = self.world.advertisements().get(&object.name)
+        {
+            problems.extend(aggregate::problems(&self.world, advertisement));
+        }
+        problems
     }
 
     /// The condition Ready that an object should have, and the Event where it stops or begins to hold.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bellhop_core::objects::AddressClaim;
-use bellhop_core::{Delta, ObjectRef, ServiceKey};
+use bellhop_core::{Delta, ObjectName, ObjectRef, ServiceKey};
 use bellhop_kubernetes::{Batch, Observed, Status, Version};
 use bellhop_runtime::journal::Finder;
 
@@ -127,7 +127,17 @@ impl Planner {
                 self.recount = true;
             }
             Delta::Service(key, _) => self.services.mark(key),
-            Delta::Pool(name, _) => self.mark_object(&ObjectRef::cluster("AddressPool", name.clone())),
+            Delta::Pool(name, _) => {
+                self.mark_object(&ObjectRef::cluster("AddressPool", name.clone()));
+                // Whether an aggregate fits is a question of both.
+                let names: Vec<ObjectName> = self.world.advertisements().keys().cloned().collect();
+                for name in names {
+                    self.mark_object(&ObjectRef::cluster("Advertisement", name));
+                }
+            }
+            Delta::Advertisement(name, _) => {
+                self.mark_object(&ObjectRef::cluster("Advertisement", name.clone()));
+            }
             _ => {}
         }
         let mut touched = self.world.apply(delta);

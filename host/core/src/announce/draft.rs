@@ -15,6 +15,7 @@ use crate::settings::SpeakerSettings;
 use crate::world::World;
 
 use super::Announcer;
+use super::aggregate::Aggregate;
 use super::endpoints::EndpointCounts;
 use super::facts::{Obstacle, held_addresses, node_usable, obstacle, service_facts, usable_nodes};
 use super::publication::Publication;
@@ -46,7 +47,7 @@ struct Draft {
 
 /// GRACEFUL_SHUTDOWN added, and the local preference that RFC 8326 §4 asks receivers to set given to internal peers at
 /// once.
-fn drained(attributes: &RouteAttributes) -> RouteAttributes {
+pub(super) fn drained(attributes: &RouteAttributes) -> RouteAttributes {
     let mut attributes = attributes.clone();
     attributes.communities.push(Community::GRACEFUL_SHUTDOWN);
     attributes.local_preference = Some(0);
@@ -209,7 +210,15 @@ impl Announcer {
                         address_plan.peers.insert(peer.name.clone(), PeerPlan::uncovered());
                         continue;
                     };
-                    address_plan.peers.insert(peer.name.clone(), PeerPlan::asked(advertisement.name.clone()));
+                    let of_pool = pool.as_ref().and_then(|pool| context.world.pools().get(pool));
+                    let aggregate = Aggregate::of(
+                        advertisement,
+                        of_pool.map(|pool| &**pool),
+                        address,
+                        service.traffic_policy,
+                    );
+                    let asked = PeerPlan::asked(advertisement.name.clone(), aggregate);
+                    address_plan.peers.insert(peer.name.clone(), asked);
                     if blocked.is_none() && standing.announces() {
                         places.push(RouteQuestionAt { plan: index, address, peer: peer.name.clone() });
                         questions.push(RouteRequest {

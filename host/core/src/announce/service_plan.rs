@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::announce::aggregate::{Aggregate, Contribution};
 use crate::announce::facts::Obstacle;
 use crate::announce::publication::Publication;
 use crate::announce::standing::Standing;
@@ -11,7 +12,7 @@ use crate::decision::{Consulted, Decided, NodeVerdict, ServiceFacts};
 use crate::flat::FlatMap;
 use crate::labels::Selector;
 use crate::names::{ObjectName, Uid};
-use crate::objects::{Advertisement, BgpPeer, Node};
+use crate::objects::{AddressPool, Advertisement, BgpPeer, Node};
 use crate::route::RouteAttributes;
 use crate::world::World;
 
@@ -52,8 +53,10 @@ pub struct AddressPlan {
 pub struct PeerPlan {
     /// The Advertisement that covers it.
     pub advertisement: Option<ObjectName>,
-    /// Announced with these; `None`: not announced.
+    /// Announced, by a host route with these; `None`: not announced.
     pub attributes: Option<Arc<RouteAttributes>>,
+    /// How the Advertisement aggregates it: whether there is a host route, and what else carries the address.
+    pub aggregate: Aggregate,
     /// Why it is not, or soon will not be, announced; where nothing else says it.
     pub why_not: Option<Arc<str>>,
     /// The node has no AS number towards the peer, so nothing else was looked at.
@@ -69,6 +72,7 @@ impl PeerPlan {
         Self {
             advertisement,
             attributes: None,
+            aggregate: Aggregate::None,
             why_not: why_not.map(Into::into),
             without_asn: false,
             withhold_at: None,
@@ -76,8 +80,8 @@ impl PeerPlan {
         }
     }
 
-    pub(crate) fn asked(advertisement: ObjectName) -> Self {
-        Self::new(Some(advertisement), None)
+    pub(crate) fn asked(advertisement: ObjectName, aggregate: Aggregate) -> Self {
+        Self { aggregate, ..Self::new(Some(advertisement), None) }
     }
 
     pub(crate) fn uncovered() -> Self {
@@ -122,15 +126,29 @@ impl ServicePlan {
         self.addresses.get(&address)?.peers.get(peer)
     }
 
-    /// Peers and attributes that one address is announced with.
-    pub fn routes_of(&self, address: IpAddr) -> Vec<(ObjectName, Arc<RouteAttributes>)> {
-        let peers =
-            self.addresses.get(&address).filter(|plan| plan.obstacle.is_none()).map(|plan| &plan.peers);
-        peers
-            .into_iter()
-            .flat_map(FlatMap::iter)
-            .filter_map(|(peer, plan)| Some((peer.clone(), plan.attributes.clone()?)))
-            .collect()
+    /// The peers that one address is announced to, by its host route or by an aggregate.
+    pub fn heard_by(&self, address: IpAddr) -> impl Iterator<Item = (&ObjectName, &PeerPlan)> {
+        let plan = self.addresses.get(&address).filter(|plan| plan.obstacle.is_none());
+        let peers = plan.into_iter().flat_map(|plan| plan.peers.iter());
+        peers.filter(|(_, peer)| peer.attributes.is_some())
+    }
+
+    /// Peers and attributes of the host routes of one address.
+    pub(crate) fn host_routes(
+        &self,
+        address: IpAddr,
+    ) -> impl Iterator<Item = (&ObjectName, &Arc<RouteAttributes>)> {
+        let exact = self.heard_by(address).filter(|(_, plan)| plan.aggregate.has_host_route());
+        exact.filter_map(|(peer, plan)| Some((peer, plan.attributes.as_ref()?)))
+    }
+
+    /// What its addresses contribute to aggregates: by peer, and by the Advertisement that decides.
+    pub(crate) fn contributions(&self) -> impl Iterator<Item = (&ObjectName, &ObjectName, &Contribution)> {
+        let heard = self.addresses.keys().flat_map(|address| self.heard_by(*address));
+        heard.filter_map(|(peer, plan)| match &plan.aggregate {
+            Aggregate::Contributes(contribution) => Some((peer, plan.advertisement.as_ref()?, contribution)),
+            Aggregate::None | Aggregate::OutsidePool(_) => None,
+        })
     }
 
     /// Why no peer is to hear `address` from `node`, which this plan is for; `None` where one is, or where the Service does
@@ -170,7 +188,7 @@ impl ServicePlan {
 
     /// True where this node announces an address of the Service, or binds it.
     pub fn serves(&self, address: IpAddr) -> bool {
-        !self.routes_of(address).is_empty() || self.addresses.get(&address).is_some_and(|plan| plan.bind)
+        self.heard_by(address).next().is_some() || self.addresses.get(&address).is_some_and(|plan| plan.bind)
     }
 
     /// Withdraws every address, for a reason that holds for all.
@@ -192,6 +210,19 @@ impl ServicePlan {
     }
 }
 
+/// Whether an Advertisement selects the addresses of a pool, of which the name may be all that is left.
+pub(crate) fn selects_pool(
+    advertisement: &Advertisement,
+    name: Option<&ObjectName>,
+    pool: Option<&AddressPool>,
+) -> bool {
+    let open = advertisement.pools.is_empty() && advertisement.pool_selector.is_none();
+    let named = name.is_some_and(|name| advertisement.pools.contains(name));
+    let labels = pool.map(|pool| &pool.labels);
+    let selected = |selector: &Selector| labels.is_some_and(|labels| selector.matches(labels));
+    open || named || advertisement.pool_selector.as_ref().is_some_and(selected)
+}
+
 /// The Advertisement that decides for one address, node and peer: of those that cover it the one of highest priority,
 /// of equal ones the first by name.
 pub(crate) fn choose_advertisement<'a>(
@@ -201,23 +232,17 @@ pub(crate) fn choose_advertisement<'a>(
     node: &Node,
     peer: &BgpPeer,
 ) -> Option<&'a Advertisement> {
-    let pool_object = pool.and_then(|pool| world.pools().get(pool));
+    let pool_object = pool.and_then(|pool| world.pools().get(pool)).map(|pool| &**pool);
     let chosen = |selector: &Option<Selector>, labels| selector.as_ref().is_none_or(|s| s.matches(labels));
     world
         .advertisements()
         .values()
         .filter(|advertisement| {
-            let pools_open = advertisement.pools.is_empty() && advertisement.pool_selector.is_none();
-            let pool_named = pool.is_some_and(|pool| advertisement.pools.contains(pool));
-            let pool_selected = advertisement
-                .pool_selector
-                .as_ref()
-                .is_some_and(|selector| pool_object.is_some_and(|pool| selector.matches(&pool.labels)));
             let peers_open = advertisement.peers.is_empty() && advertisement.peer_selector.is_none();
             let peer_named = advertisement.peers.contains(&peer.name);
             let peer_selected =
                 advertisement.peer_selector.as_ref().is_some_and(|selector| selector.matches(&peer.labels));
-            (pools_open || pool_named || pool_selected)
+            selects_pool(advertisement, pool, pool_object)
                 && (peers_open || peer_named || peer_selected)
                 && chosen(&advertisement.service_selector, &facts.service.labels)
                 && chosen(&advertisement.namespace_selector, &facts.namespace_labels)

@@ -14,6 +14,7 @@ use crate::objects::*;
 use crate::route::{Community, Family};
 use crate::world::Delta;
 
+mod aggregate;
 mod gate;
 mod publication;
 mod whole_node;
@@ -121,6 +122,7 @@ fn advertisement(name: &str, priority: i32, med: u32) -> Delta {
         peer_selector: None,
         priority,
         attributes: Arc::new(RouteAttributes { med: Some(med), ..RouteAttributes::default() }),
+        aggregation: Aggregation::default(),
     };
     Delta::Advertisement(name.into(), Some(Arc::new(advertisement)))
 }
@@ -549,8 +551,11 @@ fn any_delta() -> impl Strategy<Value = Delta> {
             put_node(node(name, if excluded { &[(Node::EXCLUDE_LABEL, "")] } else { &[] }))
         }),
         node_name.prop_map(|name| Delta::Node(name.into(), None)),
-        (prop::sample::select(vec!["all", "special"]), 0..3_i32, 0..3_u32)
-            .prop_map(|(name, priority, med)| advertisement(name, priority, med)),
+        (prop::sample::select(vec!["all", "special"]), 0..3_i32, 0..3_u32, aggregate::any_aggregation())
+            .prop_map(|(name, priority, med, aggregation)| {
+                aggregate::with(advertisement(name, priority, med), aggregation)
+            }),
+        aggregate::any_pool(),
         Just(Delta::Advertisement("special".into(), None)),
         prop::sample::select(vec!["tor", "spine"]).prop_map(peer),
         Just(Delta::Peer("spine".into(), None)),

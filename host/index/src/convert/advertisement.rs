@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bellhop_api::{AdvertisementSpec, Attributes, Reason};
-use bellhop_core::objects::Advertisement;
+use bellhop_core::objects::{Advertisement, Aggregation};
 use bellhop_core::{ObjectName, RouteAttributes};
 
 use super::metadata::Metadata;
@@ -53,7 +53,20 @@ pub(crate) fn convert(
         peer_selector,
         priority: spec.priority,
         attributes: Arc::new(attributes(&spec.attributes, report)),
+        aggregation: spec.aggregation.as_ref().map(|api| aggregation(api, report)).unwrap_or_default(),
     }))
+}
+
+fn aggregation(api: &bellhop_api::Aggregation, report: &mut Report) -> Aggregation {
+    if api.ipv4_length.is_none() && api.ipv6_length.is_none() {
+        report.wrong(
+            Reason::MissingField,
+            "spec.aggregation",
+            "",
+            "needs ipv4Length, ipv6Length or both, as ipv4Length: 24",
+        );
+    }
+    Aggregation { ipv4: api.ipv4_length, ipv6: api.ipv6_length, exact_routes: api.exact_routes }
 }
 
 fn names(texts: &[String], field: &str, kind: &str, report: &mut Report) -> Vec<ObjectName> {

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bellhop_core::Family;
-use bellhop_core::objects::{FamilyPolicy, Port, Protocol, Readiness, TrafficPolicy};
+use bellhop_core::objects::{Aggregation, FamilyPolicy, Port, Protocol, Readiness, TrafficPolicy};
 
 use super::*;
 
@@ -376,6 +376,18 @@ fn an_advertisement_reads_its_attributes_sorted() {
 }
 
 #[test]
+fn an_advertisement_reads_its_aggregation() {
+    let read = |spec: &str| match right(&own("Advertisement", spec)) {
+        Projection::Advertisement(advertisement) => advertisement.aggregation,
+        _ => panic!("no advertisement"),
+    };
+    assert_eq!(read("pools: [public]"), Aggregation::default());
+    let both = Aggregation { ipv4: Some(24), ipv6: Some(64), exact_routes: true };
+    assert_eq!(read("aggregation: {ipv4Length: 24, ipv6Length: 64, exactRoutes: true}"), both);
+    assert_eq!(read("aggregation: {ipv4Length: 32}"), Aggregation { ipv4: Some(32), ..Default::default() });
+}
+
+#[test]
 fn a_wrong_advertisement_is_told_what_would_be_right() {
     for (spec, parts) in [
         (
@@ -389,6 +401,9 @@ fn a_wrong_advertisement_is_told_what_would_be_right() {
         ("attributes: {prepend: 17}", ["spec.attributes.prepend", "17", "from 0 to 16"]),
         ("peers: [a], peerSelector: {}", ["spec.peerSelector", "", "cannot stand beside spec.peers"]),
         ("pools: [A_b]", ["spec.pools[0]", "A_b", "name of an AddressPool"]),
+        ("aggregation: {exactRoutes: true}", ["spec.aggregation", "", "needs ipv4Length"]),
+        ("aggregation: {ipv4Length: 33}", ["spec.aggregation.ipv4Length", "33", "from 1 to 32"]),
+        ("aggregation: {ipv6Length: 0}", ["spec.aggregation.ipv6Length", "0", "from 1 to 128"]),
     ] {
         wrong(&own("Advertisement", spec), &parts);
     }

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use bellhop_core::announce::Announcer;
+use bellhop_core::announce::aggregate::{self, Aggregate};
 use bellhop_core::announce::endpoints::EndpointCounts;
-use bellhop_core::announce::service_plan::{AddressPlan, ServicePlan};
+use bellhop_core::announce::service_plan::{AddressPlan, PeerPlan, ServicePlan};
 use bellhop_core::announce::standing::Standing;
 use bellhop_core::decision::{ConsultOutcome, Consulted, NodeVerdict};
 use bellhop_core::objects::{AddressPool, AddressRange, Service, TrafficPolicy};
 use bellhop_core::report::{
-    AddressExplanation, AggregateExplanation, AggregateSource, AllocationExplanation, AllocationRole, Answer, Condition, NodeExplanation,
-    PeerExplanation, PeerRow, PoolRow, Question, RouteRow, ServiceExplanation, ServiceRow, Status,
+    AddressExplanation, AggregateExplanation, AggregateSource, AllocationExplanation, AllocationRole, Answer,
+    Condition, NodeExplanation, PeerExplanation, PeerRow, PoolRow, Question, RouteRow, ServiceExplanation,
+    ServiceRow, Status,
 };
 use bellhop_core::route::Family;
 use bellhop_core::{ObjectName, ObjectRef, Problem, ServiceKey};
@@ -154,6 +157,8 @@ impl Planning {
         let mut problems: Vec<Problem> = self.world.problems().values().flatten().cloned().collect();
         problems.extend(self.allocator.iter().flat_map(Allocator::problems));
         problems.extend(self.peer_problems.iter().cloned());
+        let advertisements = self.world.advertisements().values();
+        problems.extend(advertisements.flat_map(|object| aggregate::problems(&self.world, object)));
         problems.extend(self.filtering.problems().iter().cloned());
         problems.extend(self.policies.problems());
         problems.extend(self.data_path_problems());
@@ -222,11 +227,17 @@ impl Planning {
             }
             let sent = self.bgp.routes_sent(peer);
             for (prefix, attributes) in routes {
-                let services = self.announcer.services_of(prefix.addr());
+                let host_route = prefix.prefix_len() == prefix.max_prefix_len();
+                let services = host_route.then(|| self.announcer.services_of(prefix.addr()));
+                let aggregate = self.announcer.aggregate(peer, *prefix).map(|aggregate| AggregateSource {
+                    advertisement: aggregate.advertisement.to_string(),
+                    addresses: aggregate.contributors,
+                });
                 rows.push(RouteRow {
                     peer: peer.to_string(),
                     prefix: *prefix,
-                    services: services.map(ToString::to_string).collect(),
+                    services: services.into_iter().flatten().map(ToString::to_string).collect(),
+                    aggregate,
                     attributes: attributes.clone(),
                     sent: sent.get(prefix).is_some_and(|sent| sent == attributes),
                 });
@@ -252,7 +263,10 @@ impl Planning {
             standing: plan.map_or("not planned", |plan| standing(plan.standing)).into(),
             addresses: plan
                 .map(|plan| {
-                    plan.addresses.iter().map(|(address, plan)| explain_address(*address, plan)).collect()
+                    let addresses = plan.addresses.iter();
+                    addresses
+                        .map(|(address, plan)| explain_address(&self.announcer, *address, plan))
+                        .collect()
                 })
                 .unwrap_or_default(),
         }
@@ -327,8 +341,7 @@ pub(super) fn announced(plan: Option<&ServicePlan>, node: &str) -> Condition {
     let Some(plan) = plan.filter(|plan| !plan.addresses.is_empty()) else {
         return not("NoAddress", "the Service holds no address".into());
     };
-    let heard: usize = plan.addresses.keys().map(|address| plan.routes_of(*address).len()).sum();
-    if heard > 0 {
+    if plan.addresses.keys().any(|address| plan.heard_by(*address).next().is_some()) {
         let draining = matches!(plan.standing, Standing::Draining(_));
         let reason = if draining { "Draining" } else { "Announced" };
         let message = if draining { "graceful shutdown is announced; withdrawal follows" } else { "" };
@@ -364,7 +377,7 @@ fn explain_nodes(plan: &ServicePlan) -> Vec<NodeExplanation> {
         .collect()
 }
 
-fn explain_address(address: IpAddr, plan: &AddressPlan) -> AddressExplanation {
+fn explain_address(announcer: &Announcer, address: IpAddr, plan: &AddressPlan) -> AddressExplanation {
     AddressExplanation {
         address,
         pool: plan.pool.as_ref().map(ToString::to_string),
@@ -373,16 +386,34 @@ fn explain_address(address: IpAddr, plan: &AddressPlan) -> AddressExplanation {
             reason: obstacle.reason().into(),
             message: obstacle.message().into(),
         }),
-        peers: plan
-            .peers
-            .iter()
-            .map(|(peer, plan)| PeerExplanation {
-                peer: peer.to_string(),
-                advertisement: plan.advertisement.as_ref().map(ToString::to_string),
-                attributes: plan.attributes.clone(),
-                why_not: plan.why_not.as_ref().map(ToString::to_string),
-                policies: plan.trail.to_vec(),
+        peers: plan.peers.iter().map(|(peer, plan)| explain_peer(announcer, peer, plan)).collect(),
+    }
+}
+
+fn explain_peer(announcer: &Announcer, peer: &ObjectName, plan: &PeerPlan) -> PeerExplanation {
+    let announced = plan.attributes.as_ref();
+    let aggregate = match &plan.aggregate {
+        Aggregate::Contributes(contribution) if announced.is_some() => {
+            let wanted = announcer.wanted().get(peer).and_then(|routes| routes.get(&contribution.prefix));
+            let decided = announcer.aggregate(peer, contribution.prefix);
+            wanted.zip(decided).map(|(attributes, decided)| AggregateExplanation {
+                prefix: contribution.prefix,
+                advertisement: decided.advertisement.to_string(),
+                attributes: attributes.clone(),
             })
-            .collect(),
+        }
+        Aggregate::Contributes(_) | Aggregate::OutsidePool(_) | Aggregate::None => None,
+    };
+    PeerExplanation {
+        peer: peer.to_string(),
+        advertisement: plan.advertisement.as_ref().map(ToString::to_string),
+        attributes: announced.filter(|_| plan.aggregate.has_host_route()).cloned(),
+        aggregate,
+        outside_pool: match &plan.aggregate {
+            Aggregate::OutsidePool(prefix) => Some(*prefix),
+            Aggregate::Contributes(_) | Aggregate::None => None,
+        },
+        why_not: plan.why_not.as_ref().map(ToString::to_string),
+        policies: plan.trail.to_vec(),
     }
 }

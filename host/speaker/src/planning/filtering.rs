@@ -112,6 +112,14 @@ impl Filtering {
             let table = wanted.get_or_insert_default();
             let mut changed = first || std::mem::replace(&mut table.echo_reply, echo_reply) != echo_reply;
             table.echo_reply = echo_reply;
+            // An aggregate that comes or goes says of every address in it whether packets for it may arrive.
+            let aggregates = stale.iter().filter(|prefix| {
+                address_of(**prefix).is_none()
+                    && holds(table, **prefix) != needed(announcer, world, node, **prefix).is_some()
+            });
+            let within: Vec<IpNet> =
+                aggregates.flat_map(|prefix| announcer.addresses_in(*prefix)).map(host_route).collect();
+            stale.extend(within);
             for prefix in stale {
                 let needed = needed(announcer, world, node, prefix);
                 if needed.is_some() {
@@ -144,6 +152,10 @@ fn address_of(prefix: IpNet) -> Option<IpAddr> {
 
 /// The ports that are to pass to a prefix that this node announces or binds; none where it is an aggregate. `None`
 /// where nothing is to be filtered.
+///
+/// Of an address in an announced aggregate the ports of all its Services pass, also of those that this node does not
+/// announce: their traffic may arrive here, from routers by the aggregate and from this node's Pods in any case, and
+/// whether it can be served is kube-proxy's to say.
 fn needed(
     announcer: &Announcer,
     world: &World,
@@ -158,9 +170,10 @@ fn needed(
     if node.is_some_and(|node| node.addresses.contains(&address)) {
         return None;
     }
+    let in_aggregate = announcer.in_aggregate(address);
     let mut ports: Option<BTreeSet<Port>> = None;
     for key in announcer.services_of(address) {
-        if announcer.service(key).is_some_and(|plan| plan.serves(address)) {
+        if in_aggregate || announcer.service(key).is_some_and(|plan| plan.serves(address)) {
             let service = world.services().get(key);
             ports.get_or_insert_default().extend(service.iter().flat_map(|service| &service.ports));
         }

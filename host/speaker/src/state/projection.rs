@@ -14,6 +14,7 @@ use bellhop_core::announce::service_plan::{ServicePlan, Silence};
 use bellhop_core::objects::AddressRange;
 use bellhop_core::report::Phase;
 use bellhop_core::{ObjectName, ServiceKey};
+use ipnet::IpNet;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::bgp::{BgpSnapshot, PeerSnapshot};
@@ -21,6 +22,7 @@ use crate::bgp::{BgpSnapshot, PeerSnapshot};
 /// Most entries of each list, as the kind allows.
 const SESSIONS_MAX: usize = 256;
 const RANGES_MAX: usize = 4096;
+const AGGREGATES_MAX: usize = 256;
 const EXCEPTIONS_MAX: usize = 64;
 const POLICIES_MAX: usize = 64;
 
@@ -47,6 +49,7 @@ pub fn status(view: View<'_>) -> SpeakerStateStatus {
     let up: BTreeSet<&ObjectName> =
         view.sessions.peers.iter().filter(|(_, peer)| is_up(peer)).map(|(name, _)| name).collect();
     let announced = announced(view.announcer, &up);
+    let aggregates = aggregates(view.announcer, &up);
     let (exception_count, exceptions) = exceptions(view.announcer, view.node, &announced);
     let phase = phase(view.phase, view.announcer);
     let mut ranges = ranges(&announced);
@@ -58,6 +61,7 @@ pub fn status(view: View<'_>) -> SpeakerStateStatus {
         sessions: view.sessions.peers.iter().take(SESSIONS_MAX).map(session).collect(),
         announced_count: count(announced.len()),
         announced: ranges.iter().map(ToString::to_string).collect(),
+        aggregates: aggregates.iter().take(AGGREGATES_MAX).map(ToString::to_string).collect(),
         exception_count: count(exception_count),
         exceptions,
         policies: view.policies.into_iter().take(POLICIES_MAX).map(bounded).collect(),
@@ -79,10 +83,21 @@ fn phase(phase: Phase, announcer: &Announcer) -> SpeakerPhase {
     }
 }
 
-/// Addresses that a peer with a session is to hear.
+/// Addresses that a peer with a session is to hear, by their host routes or by aggregates.
 fn announced(announcer: &Announcer, up: &BTreeSet<&ObjectName>) -> BTreeSet<IpAddr> {
+    let heard =
+        |plan: &ServicePlan, address: IpAddr| plan.heard_by(address).any(|(peer, _)| up.contains(peer));
+    let services = announcer.services();
+    services
+        .flat_map(|(_, plan)| plan.addresses.keys().copied().filter(|address| heard(plan, *address)))
+        .collect()
+}
+
+/// Aggregates that a peer with a session is to hear.
+fn aggregates(announcer: &Announcer, up: &BTreeSet<&ObjectName>) -> BTreeSet<IpNet> {
     let heard = announcer.wanted().iter().filter(|(peer, _)| up.contains(peer));
-    heard.flat_map(|(_, routes)| routes.keys()).map(|prefix| prefix.addr()).collect()
+    let prefixes = heard.flat_map(|(_, routes)| routes.keys().copied());
+    prefixes.filter(|prefix| prefix.prefix_len() < prefix.max_prefix_len()).collect()
 }
 
 /// The same as ranges, lowest first.

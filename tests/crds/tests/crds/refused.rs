@@ -219,6 +219,12 @@ pub(crate) const CASES: &[Case] = &[
         "{attributes: {largeCommunities: ['64500:1']}}",
         r#"spec.attributes.largeCommunities[0]: Invalid value: "64500:1": must be three numbers of 0 to 4294967295 as 64512:1:2"#,
     ),
+    (
+        "Advertisement",
+        "a",
+        "{aggregation: {}}",
+        r#"spec.aggregation: Invalid value: needs ipv4Length, ipv6Length or both, as ipv4Length: 24"#,
+    ),
     // SpeakerConfig.
     (
         "SpeakerConfig",

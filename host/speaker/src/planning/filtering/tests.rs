@@ -97,8 +97,23 @@ impl Rig {
         };
         let address: IpAddr = address.parse().unwrap();
         let holders = services.iter().map(holder).collect();
-        let claim = AddressClaim { address, pool: None, holders, decided_by: None };
+        let claim = AddressClaim { address, pool: Some("public".into()), holders, decided_by: None };
         self.apply(Delta::Claim(address, Some(Arc::new(claim))));
+    }
+
+    /// Announces the addresses of 203.0.113.0/24 by that prefix.
+    fn aggregate(&mut self) {
+        self.read(
+            "aggregate.yaml",
+            "{apiVersion: bellhop.dev/v1alpha1, kind: AddressPool, metadata: {name: public}, spec: {addresses: \
+             [203.0.113.0/24]}}\n---\n{apiVersion: bellhop.dev/v1alpha1, kind: Advertisement, metadata: {name: block}, \
+             spec: {priority: 1, aggregation: {ipv4Length: 24}}}\n",
+        );
+    }
+
+    fn aggregates(&self) -> Vec<String> {
+        let table = self.table.borrow();
+        table.iter().flat_map(|table| &table.aggregates).map(ToString::to_string).collect()
     }
 
     /// Plans until nothing is queued; what is to be bound is bound at once.
@@ -217,5 +232,60 @@ fn an_address_of_the_node_itself_is_never_filtered() {
     rig.claim(OWN, &["shop"]);
     rig.plan();
     assert!(rig.announcer.wanted().values().any(|routes| !routes.is_empty()), "though it is announced");
+    assert_eq!(rig.changed(), entries(&[]));
+}
+
+#[test]
+fn an_aggregate_is_filtered_from_its_first_address_until_routers_have_forgotten_it() {
+    let mut rig = Rig::new(false);
+    rig.aggregate();
+    rig.service("shop", &[80]);
+    rig.plan();
+    assert!(rig.aggregates().is_empty());
+    rig.claim(ADDRESS, &["shop"]);
+    rig.plan();
+    assert_eq!(rig.aggregates(), ["203.0.113.0/24"]);
+    assert_eq!(rig.changed(), entries(&[(ADDRESS, &[80])]), "announced by the aggregate alone");
+    rig.read("shop.yaml", "# gone");
+    rig.plan();
+    assert_eq!(rig.changed(), None);
+    rig.now = rig.filtering.deadline().expect("a time when it goes");
+    rig.plan();
+    assert_eq!(rig.changed(), entries(&[]));
+    assert!(rig.aggregates().is_empty());
+}
+
+#[test]
+fn in_an_aggregate_the_ports_of_a_service_that_other_nodes_announce_pass_too() {
+    const OTHER: &str = "203.0.113.8";
+    let mut rig = Rig::new(false);
+    rig.aggregate();
+    rig.service("shop", &[80]);
+    rig.read(
+        "mail.yaml",
+        "{apiVersion: v1, kind: Service, metadata: {namespace: web, name: mail}, spec: {type: LoadBalancer, ipFamilies: [IPv4], \
+         externalTrafficPolicy: Local, ports: [{port: 25}]}}\n---\n{apiVersion: v1, kind: Node, metadata: {name: node-2}}\n",
+    );
+    let slice = |node: &str| {
+        format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{namespace: web, name: mail-2, labels: \
+             {{kubernetes.io/service-name: mail}}}}, addressType: IPv4, endpoints: [{{addresses: [10.0.0.3], nodeName: {node}}}]}}"
+        )
+    };
+    rig.read("slice.yaml", &slice("node-2"));
+    rig.read(
+        "base.yaml",
+        &MANIFESTS.replace("name: mail-1, labels: {kubernetes.io/service-name: mail}", "name: none-1"),
+    );
+    rig.claim(OTHER, &["mail"]);
+    rig.plan();
+    assert_eq!(rig.changed(), entries(&[]), "no router sends it here");
+    rig.claim(ADDRESS, &["shop"]);
+    rig.plan();
+    assert_eq!(rig.changed(), entries(&[(ADDRESS, &[80]), (OTHER, &[25])]), "the aggregate may bring it");
+    rig.read("shop.yaml", "# gone");
+    rig.plan();
+    rig.now = rig.filtering.deadline().expect("a time when the aggregate goes");
+    rig.plan();
     assert_eq!(rig.changed(), entries(&[]));
 }

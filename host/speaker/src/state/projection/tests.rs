@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bellhop_core::announce::whole_node::NodeDrain;
+use bellhop_core::objects::AddressClaim;
 use bellhop_core::{BuiltIn, Delta, Family, World};
 use bellhop_index::Index;
 
@@ -111,6 +112,28 @@ fn addresses_are_told_as_ranges_and_the_others_with_the_reason() {
     let exception = &status.exceptions[0];
     assert_eq!((exception.name.as_str(), exception.reason.as_str()), ("shop-1", "NoEndpoints"));
     assert_eq!(status.conditions[0].status, ConditionStatus::True);
+}
+
+#[test]
+fn addresses_announced_by_an_aggregate_are_told_as_announced_and_the_aggregate_beside_them() {
+    let mut world = world(5);
+    let more = r#"
+{apiVersion: bellhop.dev/v1alpha1, kind: AddressPool, metadata: {name: ten}, spec: {addresses: [10.0.0.0/24]}}
+---
+{apiVersion: bellhop.dev/v1alpha1, kind: Advertisement, metadata: {name: all}, spec: {aggregation: {ipv4Length: 28}}}
+"#;
+    let mut index = Index::new(bellhop_index::Options { classless: true, ..Default::default() });
+    for delta in index.apply("more.yaml", more.as_bytes()) {
+        world.apply(delta);
+    }
+    for claim in world.claims().values().cloned().collect::<Vec<_>>() {
+        let of_pool = AddressClaim { pool: Some("ten".into()), ..(*claim).clone() };
+        world.apply(Delta::Claim(claim.address, Some(Arc::new(of_pool))));
+    }
+    let status = status_of(&planned(&world), &sessions(State::Established));
+    assert_eq!(status.announced, ["10.0.0.0", "10.0.0.2", "10.0.0.4"]);
+    assert_eq!(status.aggregates, ["10.0.0.0/28"]);
+    assert_eq!(status.exception_count, 2);
 }
 
 #[test]
