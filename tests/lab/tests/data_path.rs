@@ -11,11 +11,11 @@ use std::time::Duration;
 use bellhop_lab::Lab;
 use bellhop_lab::bellhop::{Bellhop, Programs};
 use bellhop_lab::command::{finished, output_of};
-use bellhop_lab::demo::API;
+use bellhop_lab::demo::{API, STREAM};
 use bellhop_lab::http::Url;
 use bellhop_lab::lab::{Guard, spawn_logged};
 use bellhop_lab::manifests::Manifests;
-use bellhop_lab::observe::bgp::nodes_in_use;
+use bellhop_lab::observe::bgp::{Family, host_route, nodes_in_use, table};
 use bellhop_lab::plan::{HTTP_PORT, Node, Router};
 use bellhop_lab::wait::wait_for;
 
@@ -160,5 +160,59 @@ fn a_stop_that_leaves_the_routes_leaves_the_table() {
     let (guard, mut site) = Site::start("test-leave", &["--keep-routes-on-stop"]);
     site.bellhop.stop(site.node).unwrap();
     assert!(site.filters());
+    guard.down().unwrap();
+}
+
+/// The prefixes that router A hears of the Services' networks, both families.
+fn heard(site: &Site) -> Vec<String> {
+    let frr = site.lab.frr(Router::A);
+    let tables = Family::ALL.into_iter().map(|family| table(&frr, family).unwrap());
+    tables.flat_map(|table| table.into_iter().filter(|(_, paths)| !paths.is_empty()).map(|(prefix, _)| prefix)).collect()
+}
+
+#[test]
+fn an_aggregate_stands_for_its_addresses_and_unused_ones_of_it_are_refused_without_a_loop() {
+    const AGGREGATES: [&str; 2] = ["203.0.113.0/24", "2001:db8:53::/64"];
+    let unused: [IpAddr; 2] = ["203.0.113.200".parse().unwrap(), "2001:db8:53::200".parse().unwrap()];
+    let (guard, site) = Site::start("test-aggregate", &[]);
+    let pools = [("203.0.113.10-203.0.113.99", AGGREGATES[0]), ("2001:db8:53::10-2001:db8:53::ff", AGGREGATES[1])];
+    for (range, prefix) in pools {
+        site.manifests.replace("pools.yaml", &format!("- {range}"), &format!("- {prefix}"), 1).unwrap();
+    }
+    site.manifests
+        .replace(
+            "bgp.yaml",
+            "name: everything\nspec:\n",
+            "name: everything\nspec:\n  aggregation: {ipv4Length: 24, ipv6Length: 64}\n",
+            1,
+        )
+        .unwrap();
+    // The Service with externalTrafficPolicy Local has its host routes beside.
+    let mut wanted: Vec<String> = AGGREGATES.map(str::to_owned).into();
+    wanted.extend(STREAM.addresses().map(host_route));
+    wanted.sort();
+    wait_for("the routers hear the aggregates", DEADLINE, || {
+        let mut found = heard(&site);
+        found.sort();
+        if found == wanted { Ok(()) } else { Err(format!("{found:?}, not {wanted:?}")) }
+    })
+    .unwrap();
+
+    for (address, unused) in API.addresses().into_iter().zip(unused) {
+        assert_eq!(site.ask(address, HTTP_PORT).as_deref(), Ok("node-1"), "by the aggregate");
+        assert!(site.ask(unused, HOST_PORT).unwrap_err().contains("refused"), "{unused}, a port of the host");
+        assert_eq!(site.hops(unused, 53), Some(2), "{unused}: router, node, and no further");
+        assert!(site.answers_ping(address) && !site.answers_ping(unused), "{address}, {unused}");
+    }
+
+    for file in ["services/api.yaml", "services/web.yaml", "services/stream.yaml"] {
+        assert_eq!(heard(&site).iter().filter(|prefix| AGGREGATES.contains(&prefix.as_str())).count(), 2);
+        site.manifests.remove(file).unwrap();
+    }
+    wait_for("the aggregates go with the last Service", DEADLINE, || match &heard(&site)[..] {
+        [] => Ok(()),
+        left => Err(format!("{left:?}")),
+    })
+    .unwrap();
     guard.down().unwrap();
 }
