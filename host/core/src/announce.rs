@@ -16,6 +16,7 @@ mod draft;
 pub mod endpoints;
 pub mod facts;
 pub mod gate;
+pub mod lost_claim;
 pub mod publication;
 pub mod service_plan;
 pub mod standing;
@@ -167,6 +168,11 @@ impl Announcer {
         let planned = touched.services.iter().filter(|key| self.plans.contains_key(*key));
         self.unchecked.extend(planned.cloned());
         self.urgent.extend(touched.services.iter().cloned());
+        // Whoever keeps an address whose claim was lost is no holder of the claim that comes.
+        for key in touched.claims.iter().filter_map(|address| self.by_address.get(address)).flatten() {
+            self.unchecked.insert(key.clone());
+            self.urgent.insert(key.clone());
+        }
         if touched.every_service {
             self.unchecked.extend(self.plans.keys().cloned());
             self.re_evaluate(world);
@@ -338,7 +344,8 @@ impl Announcer {
                         self.gates.follow(service, &endpoints, own_node);
                     }
                     kept.withdraw(|address| {
-                        if held.contains(&address) {
+                        let kept = || self.kept_until(world, service, plan, address, now).is_some();
+                        if held.contains(&address) || kept() {
                             obstacle(world, service, &endpoints, own_node, address)
                                 .map(facts::Obstacle::message)
                         } else {

@@ -18,6 +18,7 @@ use super::Announcer;
 use super::aggregate::Aggregate;
 use super::endpoints::EndpointCounts;
 use super::facts::{Obstacle, held_addresses, node_usable, obstacle, service_facts, usable_nodes};
+use super::lost_claim;
 use super::publication::Publication;
 use super::service_plan::{AddressPlan, PeerPlan, RouteQuestionAt, ServicePlan, choose_advertisement};
 use super::standing::{Softening, Standing};
@@ -40,7 +41,8 @@ impl Context<'_> {
 
 /// A Service before its decisions.
 struct Draft {
-    held: Vec<IpAddr>,
+    /// Its addresses, and for those whose claim was lost until when they are kept.
+    addresses: Vec<(IpAddr, Option<Instant>)>,
     endpoints: EndpointCounts,
     request: NodesRequest,
 }
@@ -140,10 +142,39 @@ impl Announcer {
         let endpoints = EndpointCounts::of(context.world, service);
         let nodes = usable_nodes(context.world, service, &endpoints);
         Draft {
-            held: held_addresses(context.world, service),
+            addresses: self.addresses(context, service),
             request: NodesRequest { service: service_facts(context.world, service), nodes },
             endpoints,
         }
+    }
+
+    /// The addresses that a Service holds, and those that it keeps though their claims were lost.
+    fn addresses(&self, context: &Context<'_>, service: &Service) -> Vec<(IpAddr, Option<Instant>)> {
+        let held = held_addresses(context.world, service);
+        let before = self.plans.get(&service.key).filter(|plan| plan.uid == service.uid);
+        let lost = before.into_iter().flat_map(|plan| {
+            let gone = plan.addresses.keys().filter(|address| !held.contains(address));
+            gone.filter_map(|address| {
+                let until = self.kept_until(context.world, service, plan, *address, context.now)?;
+                Some((*address, Some(until)))
+            })
+        });
+        let lost: Vec<_> = lost.collect();
+        held.into_iter().map(|address| (address, None)).chain(lost).collect()
+    }
+
+    /// Until when a Service keeps an address of its plan whose claim was lost; in a cluster alone, where a status tells loss
+    /// from release.
+    pub(super) fn kept_until(
+        &self,
+        world: &World,
+        service: &Service,
+        plan: &ServicePlan,
+        address: IpAddr,
+        now: Instant,
+    ) -> Option<Instant> {
+        let before = plan.addresses.get(&address).filter(|_| self.await_publication)?;
+        lost_claim::kept_until(world, service, address, before.kept_until, now)
     }
 
     /// The plan of one Service but for the answers of the `route` decision, whose questions it adds.
@@ -173,7 +204,7 @@ impl Announcer {
             addresses: FlatMap::new(),
         };
         let bind = context.settings.is_some_and(|settings| settings.bind_addresses);
-        for address in draft.held {
+        for (address, kept_until) in draft.addresses {
             let own_node = context.own_node.map(|node| &**node);
             let by_facts = obstacle(context.world, &service, &draft.endpoints, own_node, address);
             let wants_binding = bind && by_facts.is_none();
@@ -185,12 +216,16 @@ impl Announcer {
                     self.not_served(&service, publication)
                 }
             });
-            let pool = context.world.claims().get(&address).and_then(|claim| claim.pool.clone());
+            let pool = match context.world.claims().get(&address) {
+                Some(claim) => claim.pool.clone(),
+                None => before.and_then(|plan| plan.addresses.get(&address)?.pool.clone()),
+            };
             let mut address_plan = AddressPlan {
                 pool: pool.clone(),
                 obstacle: blocked,
                 bind: wants_binding,
                 publication,
+                kept_until,
                 peers: FlatMap::new(),
             };
             if let (Some((own, _)), Some(settings)) = (&own, context.settings) {

@@ -36,7 +36,7 @@ pub struct ServicePlan {
 /// What happens to one address of a Service.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AddressPlan {
-    /// The pool that its claim names.
+    /// The pool that its claim names, or named.
     pub pool: Option<ObjectName>,
     /// Why facts keep it from being announced.
     pub obstacle: Option<Obstacle>,
@@ -44,6 +44,8 @@ pub struct AddressPlan {
     pub bind: bool,
     /// Whether kube-proxy can know it.
     pub publication: Publication,
+    /// Its claim was lost, and it is kept until then; see [`crate::announce::lost_claim`].
+    pub kept_until: Option<Instant>,
     /// Each peer that this node has.
     pub peers: FlatMap<ObjectName, PeerPlan>,
 }
@@ -118,7 +120,8 @@ impl ServicePlan {
         let withheld =
             self.addresses.values().flat_map(|plan| plan.peers.values()).filter_map(|peer| peer.withhold_at);
         let published = self.addresses.values().filter_map(|plan| plan.publication.deadline());
-        self.standing.deadline().into_iter().chain(withheld).chain(published).min()
+        let kept = self.addresses.values().filter_map(|plan| plan.kept_until);
+        self.standing.deadline().into_iter().chain(withheld).chain(published).chain(kept).min()
     }
 
     /// What one peer hears about one address.

@@ -16,6 +16,7 @@ use crate::world::Delta;
 
 mod aggregate;
 mod gate;
+mod lost_claim;
 mod publication;
 mod whole_node;
 

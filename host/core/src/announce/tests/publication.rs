@@ -5,13 +5,13 @@ use crate::announce::facts::Obstacle;
 use crate::announce::gate::Proof;
 use crate::announce::publication::PUBLICATION_SETTLE;
 
-const ADDRESS: &str = "203.0.113.1";
+pub(super) const ADDRESS: &str = "203.0.113.1";
 
-fn ips(texts: &[&str]) -> Vec<IpAddr> {
+pub(super) fn ips(texts: &[&str]) -> Vec<IpAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn listing(addresses: &[&str]) -> Delta {
+pub(super) fn listing(addresses: &[&str]) -> Delta {
     put(Service { published: ips(addresses), ..service("shop") })
 }
 
@@ -25,13 +25,13 @@ fn rig() -> Rig {
 }
 
 impl Rig {
-    fn hears(&mut self, delta: Delta) -> usize {
+    pub(super) fn hears(&mut self, delta: Delta) -> usize {
         self.apply([delta]);
         self.plan(&mut BuiltIn);
         self.announced().len()
     }
 
-    fn wait_for_deadline(&mut self) -> usize {
+    pub(super) fn wait_for_deadline(&mut self) -> usize {
         self.now = self.announcer.deadline().unwrap();
         self.plan(&mut BuiltIn);
         self.announced().len()
@@ -49,7 +49,7 @@ impl Rig {
 }
 
 /// The same, with the Service announced.
-fn announced() -> Rig {
+pub(super) fn announced() -> Rig {
     let mut rig = rig();
     rig.apply(shop());
     rig.plan(&mut BuiltIn);
@@ -107,12 +107,6 @@ fn what_the_status_lists_when_the_speaker_starts_is_announced_at_once() {
     rig.apply(base().into_iter().chain(shop()).chain([listing(&[ADDRESS])]));
     rig.plan(&mut BuiltIn);
     assert_eq!(rig.announced(), ["203.0.113.1/32"]);
-}
-
-#[test]
-fn a_claim_that_is_lost_withdraws_whatever_the_status_lists() {
-    let mut rig = announced();
-    assert_eq!(rig.hears(Delta::Claim(ADDRESS.parse().unwrap(), None)), 0);
 }
 
 #[test]
