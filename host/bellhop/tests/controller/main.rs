@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+mod skew;
+
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command};
