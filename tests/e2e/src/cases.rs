@@ -12,6 +12,7 @@ mod local;
 mod nodes;
 mod outage;
 mod policies;
+mod publication;
 mod rbac;
 mod services;
 mod uninstall;
@@ -91,6 +92,13 @@ pub const ALL: &[Case] = &[
         run: nodes::reboot,
     },
     Case {
+        name: "3-reboot-frozen-proxy",
+        proves: "a node that boots announces nothing while its kube-proxy listens and does not answer",
+        short: false,
+        needs_test_cluster: true,
+        run: publication::reboot_with_a_frozen_proxy,
+    },
+    Case {
         name: "3-node-deleted",
         proves: "a deleted Node is shut down gracefully, then withdrawn, and is back when it joins again",
         short: false,
@@ -131,6 +139,20 @@ pub const ALL: &[Case] = &[
         short: false,
         needs_test_cluster: true,
         run: data_path::echo_by_setting,
+    },
+    Case {
+        name: "3-strict-arp",
+        proves: "a node whose kernel answers ARP for kube-proxy's IPVS addresses is named, until strict ARP is on",
+        short: false,
+        needs_test_cluster: true,
+        run: data_path::ipvs_without_strict_arp,
+    },
+    Case {
+        name: "3-route-after-data-path",
+        proves: "from the first route to a new Service on, every connection is answered, one Service after another and 30 at once",
+        short: false,
+        needs_test_cluster: true,
+        run: publication::routes_never_lead_the_data_path,
     },
     Case {
         name: "4-leader-lost",
@@ -194,6 +216,13 @@ pub const ALL: &[Case] = &[
         short: false,
         needs_test_cluster: true,
         run: services::claims_are_lost,
+    },
+    Case {
+        name: "7-claims-kind-lost",
+        proves: "the kind of claims is deleted and brought back by the chart: no address changes and no route is withdrawn",
+        short: false,
+        needs_test_cluster: true,
+        run: services::kind_of_claims_is_lost,
     },
     Case {
         name: "7-uninstall",

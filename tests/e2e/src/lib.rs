@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cases;
+pub mod knock;
 pub mod machines;
 pub mod objects;
 pub mod routes;

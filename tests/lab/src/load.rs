@@ -189,7 +189,7 @@ fn ask_again_and_again(load: &Load, url: Url, stop: &AtomicBool) -> Tally {
 /// True for an established connection that the other side does not know (any more). That may come to light while
 /// connecting still: the kernel says `ECONNREFUSED` for a reset in answer to the SYN, and `ECONNRESET` only once one node
 /// has accepted and another one has got what followed (Linux, `tcp_reset`).
-fn is_moved(error: &http::RequestError) -> bool {
+pub fn is_moved(error: &http::RequestError) -> bool {
     matches!(error.source.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 

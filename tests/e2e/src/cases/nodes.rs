@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// The router of every case, with a short restart time: that long it keeps the routes of a node that lost its power, as those
 /// of a speaker that restarts (RFC 4724 §4.2; FRR does so also when the hold time has run out).
-const SHORT_RESTART: &str = "apiVersion: bellhop.dev/v1alpha1
+pub(super) const SHORT_RESTART: &str = "apiVersion: bellhop.dev/v1alpha1
 kind: BGPPeer
 metadata: {name: router, labels: {bellhop.dev/base: 'true'}}
 spec: {peerAddress: 192.0.2.1, peerASN: 64512, holdTime: 9s, connectRetryTime: 1s, gracefulRestart: {restartTime: 5s}}
@@ -219,7 +219,7 @@ pub(super) fn daemon_set_deleted(site: &Site) -> Result<()> {
 
 /// A backend on every node and two Services before it, one of each traffic policy, which every node announces; their
 /// addresses.
-fn both_policies(site: &Site, namespace: &str) -> Result<(IpAddr, IpAddr)> {
+pub(super) fn both_policies(site: &Site, namespace: &str) -> Result<(IpAddr, IpAddr)> {
     site.backend(namespace)?;
     let local = Service { spec: "externalTrafficPolicy: Local", ..Service::new(namespace, "local") };
     site.apply(&format!("{}---\n{}", Service::new(namespace, "web").manifest(), local.manifest()))?;
@@ -232,7 +232,7 @@ fn both_policies(site: &Site, namespace: &str) -> Result<(IpAddr, IpAddr)> {
 }
 
 /// The container of the speaker that runs on a node.
-fn container(site: &Site, node: Node) -> Result<String> {
+pub(super) fn container(site: &Site, node: Node) -> Result<String> {
     let pod = site.speaker(node)?;
     let status = &pod["status"]["containerStatuses"][0];
     ensure!(status["state"]["running"].is_object(), "{}", status["state"]);
@@ -240,7 +240,7 @@ fn container(site: &Site, node: Node) -> Result<String> {
 }
 
 /// Waits until no endpoint on these nodes is ready.
-fn expect_no_endpoint(site: &Site, namespace: &str, nodes: &[Node]) -> Result<()> {
+pub(super) fn expect_no_endpoint(site: &Site, namespace: &str, nodes: &[Node]) -> Result<()> {
     let look = || -> Result<usize> {
         let slices = site.json(&["-n", namespace, "get", "endpointslices"])?;
         let slices = slices["items"].as_array().context("no list")?;
@@ -259,7 +259,7 @@ fn expect_no_endpoint(site: &Site, namespace: &str, nodes: &[Node]) -> Result<()
 }
 
 /// Looks for a while whether something goes on to hold.
-fn expect_for(duration: Duration, what: &str, holds: impl Fn() -> Result<()>) -> Result<()> {
+pub(super) fn expect_for(duration: Duration, what: &str, holds: impl Fn() -> Result<()>) -> Result<()> {
     let start = Instant::now();
     while start.elapsed() < duration {
         holds().with_context(|| format!("{what}; not after {:.1} s", start.elapsed().as_secs_f64()))?;

@@ -9,7 +9,7 @@ use bellhop_test_cluster::{Machine, Node, Program, wait_for};
 
 use crate::Site;
 use crate::objects::Service;
-use crate::site::SOON;
+use crate::site::{PODS, SOON};
 
 /// How long the API server is away: longer than every Lease and node grace period.
 const OUTAGE: Duration = Duration::from_secs(180);
@@ -52,9 +52,29 @@ pub(super) fn api_is_away_for_three_minutes(site: &Site) -> Result<()> {
     // What is asked for now is done, by speakers and controllers that were never told to restart.
     site.apply(&Service::new("outage", "later").manifest())?;
     let later = site.addresses("outage", "later", 1)?;
+    expect_endpoints(site, "outage", "later")?;
     site.expect_route(later[0], &Node::ALL)?;
     site.expect_answer(later[0])?;
     let passed = traffic.without_loss()?;
     println!("      {} requests, {} moved, 0 failed, 0 routes deleted", passed.requests, passed.moved);
+    Ok(())
+}
+
+/// Waits until a Service has an endpoint on every node. Kubernetes' controller of endpoints comes back at its own pace: after
+/// three minutes its watches wait for up to a minute, and nothing can be announced before it has looked at the Service.
+fn expect_endpoints(site: &Site, namespace: &str, service: &str) -> Result<()> {
+    let label = format!("kubernetes.io/service-name={service}");
+    let look = || -> Result<usize> {
+        let slices = site.json(&["-n", namespace, "get", "endpointslices", "-l", &label])?;
+        let slices = slices["items"].as_array().into_iter().flatten();
+        let endpoints = slices.filter_map(|slice| slice["endpoints"].as_array()).flatten();
+        Ok(endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true).count())
+    };
+    wait_for(&format!("{service} has an endpoint on every node"), PODS, || {
+        match look().map_err(|error| format!("{error:#}"))? {
+            count if count == Node::ALL.len() => Ok(()),
+            count => Err(format!("{count} are ready")),
+        }
+    })?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Case 7: Services that are not ours, that change, that go, and what others do to them and to their claims.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bellhop_lab::observe::bgp::{UpdateLog, host_route};
@@ -8,12 +9,15 @@ use bellhop_test_cluster::{Node, wait_for};
 use serde_json::Value;
 
 use super::catalogue::{claim_name, expect_released, expect_unchanged};
+use super::nodes::expect_for;
 use crate::Site;
 use crate::objects::{ALLOCATED, ANNOUNCED, Service, ingress};
 use crate::site::{NAMESPACE, PODS, SOON, condition};
 
 /// Both families.
 const DUAL: &str = "ipFamilyPolicy: RequireDualStack";
+/// How long there is no kind of claims: longer than a controller or a speaker needs to notice, and to try again a few times.
+const KINDLESS: Duration = Duration::from_secs(30);
 /// The controllers.
 const CONTROLLERS: &str = "deployment/bellhop-controller";
 
@@ -244,6 +248,69 @@ pub(super) fn claims_are_lost(site: &Site) -> Result<()> {
     })?;
     same("lost while no controller was there")?;
     site.service_condition("lost", "new", ALLOCATED, "False").map(drop)
+}
+
+pub(super) fn kind_of_claims_is_lost(site: &Site) -> Result<()> {
+    site.backend("kindless")?;
+    let names = ["one", "two", "three"];
+    for name in names {
+        site.apply(&Service { spec: DUAL, ..Service::new("kindless", name) }.manifest())?;
+    }
+    let mut held = Vec::new();
+    for name in names {
+        held.push((name, site.addresses("kindless", name, 2)?));
+    }
+    let addresses: Vec<IpAddr> = held.iter().flat_map(|(_, addresses)| addresses).copied().collect();
+    for address in &addresses {
+        site.expect_route(*address, &Node::ALL)?;
+        site.expect_answer(*address)?;
+    }
+    let heard = UpdateLog::start(site.frr()?.clone())?;
+    let traffic = site.traffic("kindless", &addresses)?;
+
+    // With the kind go the claims.
+    let timeout = format!("--timeout={}s", PODS.as_secs());
+    site.kubectl(&["delete", "customresourcedefinition", "addressclaims.bellhop.dev", &timeout])?;
+    // It asks for an address that no claim holds now: whoever held it before comes first.
+    let annotations = format!("bellhop.dev/addresses: {}", addresses[0]);
+    site.apply(&Service { annotations: &annotations, ..Service::new("kindless", "new") }.manifest())?;
+    expect_for(KINDLESS, "without a kind of claims everything stands", || {
+        for (name, addresses) in &held {
+            expect_unchanged(site, "kindless", name, addresses)?;
+        }
+        for address in &addresses {
+            let nodes = site.next_hops(*address)?;
+            ensure!(nodes == Node::ALL, "{address} by {nodes:?}");
+        }
+        Ok(())
+    })?;
+
+    // The chart brings it back.
+    site.install(&[])?;
+    for (name, addresses) in &held {
+        for address in addresses {
+            expect_held_again(site, *address, name)?;
+        }
+        expect_unchanged(site, "kindless", name, addresses)?;
+    }
+    site.service_condition("kindless", "new", ALLOCATED, "False")?;
+    let passed = traffic.without_loss()?;
+    let withdrawn = heard.withdrawals()?;
+    ensure!(withdrawn.is_empty(), "routes were withdrawn: {withdrawn:#?}");
+    println!("      {} requests, {} moved, 0 failed, 0 routes withdrawn", passed.requests, passed.moved);
+    Ok(())
+}
+
+/// Waits until a Service holds an address; longer than [`expect_holder`], as a controller that was refused for a while has
+/// come to ask once a minute.
+fn expect_held_again(site: &Site, address: IpAddr, service: &str) -> Result<()> {
+    let name = claim_name(address);
+    wait_for(&format!("Service {service} holds {name} again"), PODS, || {
+        let claim = site.json(&["get", "addressclaim", &name]).map_err(|error| format!("{error:#}"))?;
+        let holders = &claim["spec"]["holders"];
+        if holders[0]["name"] == service { Ok(()) } else { Err(holders.to_string()) }
+    })?;
+    Ok(())
 }
 
 /// Does something while no controller runs; they are back afterwards, whatever came of it.
