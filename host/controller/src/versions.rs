@@ -4,8 +4,8 @@ use bellhop_api::{
     DecisionPolicySpec, FailurePolicy, Hook, InitialAnswer, LabelSelector, LabelSelectorOperator,
     LabelSelectorRequirement, Limits, Match, PluginRef, PluginVersion,
 };
-use bellhop_core::labels::{Operator, Selector};
 use bellhop_core::ObjectName;
+use bellhop_core::labels::{Operator, Selector};
 use bellhop_core::objects::{self, DecisionPolicy};
 use bellhop_index::{COPY_MODULE_KEY, COPY_SPEC_KEY};
 use k8s_openapi::ByteString;

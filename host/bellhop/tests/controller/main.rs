@@ -176,7 +176,10 @@ fn membership_key(cluster: &Cluster) -> Option<Value> {
 
 fn a_secret_of_somebody_else_is_not_written_over(cluster: &Cluster) {
     let secret = membership_key(cluster).unwrap();
-    assert_eq!((&secret["type"], &secret["data"]), (&json!("example.com/other"), &json!({ "password": "eA==" })));
+    assert_eq!(
+        (&secret["type"], &secret["data"]),
+        (&json!("example.com/other"), &json!({ "password": "eA==" }))
+    );
     cluster.kubectl(&["delete", "secret", "bellhop-membership", "-n", "bellhop-system"]).unwrap();
 }
 
