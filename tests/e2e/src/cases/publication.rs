@@ -59,10 +59,9 @@ fn asked_from_before(site: &Site, nowhere: &Nowhere, numbers: &[u16], pause: Dur
 
 /// The address that a Service asks for, so that it is known before the Service: of both families in turn.
 fn address(number: u16) -> IpAddr {
-    let host = 10 + number;
     match number % 2 {
-        0 => IpAddr::from([203, 0, 113, u8::try_from(host).unwrap_or(u8::MAX)]),
-        _ => IpAddr::from([0x2001, 0xdb8, 0x53, 0, 0, 0, 0, host]),
+        0 => IpAddr::from([203, 0, 113, u8::try_from(10 + number).unwrap_or(u8::MAX)]),
+        _ => IpAddr::from([0x2001, 0xdb8, 0x53, 0, 0, 0, 0, 0x10 + number]),
     }
 }
 
