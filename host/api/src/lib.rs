@@ -63,6 +63,10 @@ pub const API_VERSION: &str = "bellhop.dev/v1alpha1";
 /// `spec.loadBalancerClass` of the Services that Bellhop serves.
 pub const LOAD_BALANCER_CLASS: &str = "bellhop.dev/bellhop";
 
+/// Name of the ConfigMap in Bellhop's namespace by which the controller tells speakers of the nodes from which no router hears
+/// anything: each key of its `data` is the name of a node, each value the reason for people.
+pub const SILENT_NODES: &str = "bellhop-silent-nodes";
+
 /// Most bytes that `DecisionPolicy.spec.config` may have, written as JSON without white space.
 ///
 /// CEL cannot see into a field whose unknown fields are preserved, so this maximum is checked by the index. 64 KiB is

@@ -27,6 +27,7 @@ mod membership;
 pub mod planning;
 pub mod run;
 mod sessions;
+mod silent;
 pub mod store;
 mod versions;
 mod waiting;

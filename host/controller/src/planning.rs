@@ -27,6 +27,7 @@ use crate::claims::{Claims, Finished, Holders};
 use crate::conditions::{Told, timestamp};
 use crate::sessions::{PeerSessions, Sessions};
 use crate::waiting::Waiting;
+use crate::silent::SilentNodes;
 use crate::write::{Answer, Write};
 
 mod measure;
@@ -91,6 +92,7 @@ enum Target {
     Copy(ObjectName, ObjectName),
     OldCopy(ObjectName),
     MembershipKey,
+    SilentNodes,
 }
 
 /// What of a Service's status matters.
@@ -136,6 +138,7 @@ pub struct Planner {
     sessions_due: Option<Instant>,
     /// A peer or a node changed, and with it who should hold a session.
     recount: bool,
+    silent: SilentNodes,
     config_maps: BTreeSet<ObjectName>,
     copies: BTreeMap<ObjectName, policies::Copying>,
     old_copies: Vec<(ObjectName, ObjectName)>,
@@ -179,6 +182,7 @@ impl Planner {
             peer_sessions: BTreeMap::new(),
             sessions_due: None,
             recount: false,
+            silent: SilentNodes::default(),
             config_maps: BTreeSet::new(),
             copies: BTreeMap::new(),
             old_copies: Vec::new(),
@@ -255,6 +259,7 @@ impl Planner {
             self.services.mark_all();
             self.objects.mark_all();
             self.membership_key = Some(Backoff::default());
+            self.silent.forget();
         } else {
             for delta in self.claims.withdraw() {
                 self.apply(delta);
@@ -283,6 +288,7 @@ impl Planner {
                     self.config_maps.remove(&name);
                 }
             }
+            Target::SilentNodes => self.silent.finished(now, &result),
             Target::MembershipKey => {
                 self.membership_key = match &result {
                     Ok(_) | Err(WriteError::Exists { .. }) => None,
@@ -491,6 +497,11 @@ impl Planner {
         }
         if let Some((object, sent, write)) = self.next_object(now) {
             return Some((Target::Object(object, sent), write));
+        }
+        if self.leases_known().is_some_and(|known| known <= now)
+            && let Some(nodes) = self.silent.next(now, &self.world)
+        {
+            return Some((Target::SilentNodes, Write::SilentNodes(nodes)));
         }
         let key = self.membership_key.as_ref()?;
         let free = key.until(now).is_none() && !self.in_flight.values().any(|t| *t == Target::MembershipKey);

@@ -1,12 +1,15 @@
 //! The API server as a [`Store`].
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bellhop_api::conditions::{ALLOCATED, ANNOUNCED};
-use bellhop_api::{AddressClaimSpec, ClaimDecidedBy, ClaimHolder, ClaimPort, PortProtocol, claim_name};
+use bellhop_api::{
+    AddressClaimSpec, ClaimDecidedBy, ClaimHolder, ClaimPort, PortProtocol, SILENT_NODES, claim_name,
+};
 use bellhop_core::objects::{AddressClaim, Protocol};
-use bellhop_core::{Delta, ObjectRef, ServiceKey};
+use bellhop_core::{Delta, ObjectName, ObjectRef, ServiceKey};
 use bellhop_index::{Index, Options};
 use bellhop_kubernetes::{Condition, Stored, WriteError, Writer};
 use serde_json::{Value, json};
@@ -78,6 +81,29 @@ impl ApiServer {
         self.writer.delete(&object, &Condition::from(&stored)).await.map(|()| Answer::Gone)
     }
 
+    async fn tell_silent(&self, nodes: &BTreeMap<ObjectName, &'static str>) -> Result<Answer, WriteError> {
+        let object = self.own("ConfigMap", SILENT_NODES);
+        let before = self.writer.read(&object).await?;
+        let data = json!(nodes.iter().map(|(node, why)| (&**node, *why)).collect::<BTreeMap<_, _>>());
+        let manifest = json!({
+            "metadata": { "labels": { "app.kubernetes.io/part-of": "bellhop" } },
+            "data": data,
+        });
+        match before {
+            None if nodes.is_empty() => Ok(Answer::Gone),
+            None => self.writer.create(&object, &manifest).await.map(Answer::Stored),
+            Some(before) => {
+                let Some(stored) = stored(&before) else { return Ok(Answer::Gone) };
+                let stands = before.get("data").unwrap_or(&json!({})) == &data;
+                if stands {
+                    return Ok(Answer::Stored(stored));
+                }
+                let at = Condition::from(&stored);
+                self.writer.replace(&object, &at, &manifest).await.map(Answer::Stored)
+            }
+        }
+    }
+
     async fn create_membership_key(&self) -> Result<Answer, WriteError> {
         let object = self.own("Secret", membership::SECRET);
         if let Some(secret) = self.writer.read(&object).await? {
@@ -115,6 +141,7 @@ impl Store for ApiServer {
             }
             Write::DeleteCopy { name, policy } => self.delete_copy(&name, &policy).await,
             Write::CreateMembershipKey => self.create_membership_key().await,
+            Write::SilentNodes(nodes) => self.tell_silent(&nodes).await,
         }
     }
 }

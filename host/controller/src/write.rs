@@ -1,5 +1,6 @@
 //! What is written, and what comes of it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub enum Write {
     },
     /// Make the Secret with the membership key of the speakers, where there is none.
     CreateMembershipKey,
+    /// Tell the speakers of the nodes from which no router hears anything, each with the reason; nothing where that stands.
+    SilentNodes(Arc<BTreeMap<ObjectName, &'static str>>),
 }
 
 /// A holder that is to lose an address. Its Service is read first, from the store itself, and where it is not as thought

@@ -16,8 +16,10 @@ mod draft;
 pub mod endpoints;
 pub mod facts;
 pub mod gate;
+mod margins;
 pub mod lost_claim;
 pub mod publication;
+pub mod returning;
 pub mod service_plan;
 pub mod standing;
 mod wanted;
@@ -33,7 +35,7 @@ use ipnet::IpNet;
 use crate::decision::Decisions;
 use crate::flat::FlatSet;
 use crate::names::{ObjectName, ServiceKey};
-use crate::objects::Node;
+use crate::objects::{Node, Service};
 use crate::route::{RouteAttributes, host_route};
 use crate::settings::SpeakerSettings;
 use crate::world::{Touched, World};
@@ -45,6 +47,8 @@ use draft::Context;
 use endpoints::EndpointCounts;
 use facts::{held_addresses, obstacle};
 use gate::{Gates, HealthCheck, Proof};
+use margins::Margins;
+use returning::Returning;
 use service_plan::{NodeVerdicts, ServicePlan};
 use standing::Softening;
 use wanted::Wanted;
@@ -105,6 +109,12 @@ pub struct Announcer {
     /// Everything that was there at the start has been planned.
     planned_once: bool,
     gates: Gates,
+    returning: Returning,
+    margins: Margins,
+    /// The most nodes that a policy must leave, as of the plan made last.
+    least_eligible: u32,
+    /// Services with suspects among their endpoints.
+    doubted: BTreeSet<ServiceKey>,
     /// Services whose facts changed since facts were last looked at.
     unchecked: BTreeSet<ServiceKey>,
     urgent: BTreeSet<ServiceKey>,
@@ -132,6 +142,10 @@ impl Announcer {
             await_publication: false,
             planned_once: false,
             gates: Gates::default(),
+            returning: Returning::default(),
+            margins: Margins::default(),
+            least_eligible: 1,
+            doubted: BTreeSet::new(),
             unchecked: BTreeSet::new(),
             urgent: BTreeSet::new(),
             later: BTreeSet::new(),
@@ -173,10 +187,28 @@ impl Announcer {
             self.unchecked.insert(key.clone());
             self.urgent.insert(key.clone());
         }
+        if touched.peers {
+            self.returning.follow(world);
+        }
         if touched.every_service {
             self.unchecked.extend(self.plans.keys().cloned());
             self.re_evaluate(world);
+        } else if !touched.announcers.is_empty() {
+            self.note_announcers(world, &touched.announcers);
         }
+    }
+
+    /// Queues the Services to which it may matter that these nodes can announce now, or no more.
+    fn note_announcers(&mut self, world: &World, nodes: &BTreeSet<ObjectName>) {
+        let ceased = nodes.iter().filter(|node| !world.announcers().contains(node)).count();
+        self.later.extend(self.margins.cease(ceased, self.least_eligible).cloned());
+        self.note_doubted();
+    }
+
+    /// Queues the Services with suspects: what of these counts depends on other nodes, and on time.
+    fn note_doubted(&mut self) {
+        self.unchecked.extend(self.doubted.iter().cloned());
+        self.urgent.extend(self.doubted.iter().cloned());
     }
 
     /// Queues every Service, as after a change of the policies in force.
@@ -232,7 +264,8 @@ impl Announcer {
 
     /// When [`Announcer::plan`] has to be called without any event.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at).into_iter().chain(self.bindings.deadline()).min()
+        let plans = self.deadlines.first().map(|(at, _)| *at);
+        plans.into_iter().chain(self.bindings.deadline()).chain(self.returning.deadline()).min()
     }
 
     /// True when something is queued.
@@ -275,12 +308,20 @@ impl Announcer {
         self.aggregates.get(peer, prefix)
     }
 
+    /// The endpoints of a Service as this node counts them: by the World, and by what it announced while nodes come back.
+    pub fn endpoints(&self, world: &World, service: &Service) -> EndpointCounts {
+        let before = self.plans.get(&service.key).filter(|plan| plan.uid == service.uid);
+        let kept = before.map(|plan| (self.node.name(), &plan.doubt));
+        EndpointCounts::of(world, service, &self.returning, kept)
+    }
+
     /// Plans one slice.
     pub fn plan(&mut self, now: Instant, world: &World, decisions: &mut dyn Decisions) -> Changes {
         let mut changes = Changes::default();
         self.node.follow(world);
         let own_node = self.node.node().cloned();
         let settings = own_node.as_ref().map(|node| SpeakerSettings::of(world, node, self.bind_by_default));
+        self.least_eligible = decisions.least_eligible();
         self.expire(now);
         self.withdraw_what_facts_forbid(world, own_node.as_deref(), &mut changes, now);
 
@@ -311,6 +352,9 @@ impl Announcer {
 
     /// Queues the Services whose standing has to be decided again.
     fn expire(&mut self, now: Instant) {
+        if self.returning.pass(now) {
+            self.note_doubted();
+        }
         while let Some((at, key)) = self.deadlines.first().cloned() {
             if at > now {
                 break;
@@ -339,7 +383,8 @@ impl Announcer {
                 }
                 Some(service) => {
                     let held = held_addresses(world, service);
-                    let endpoints = EndpointCounts::of(world, service);
+                    let endpoints = self.endpoints(world, service);
+                    kept.doubt = endpoints.doubt(self.node.name());
                     if self.ask_proxy {
                         self.gates.follow(service, &endpoints, own_node);
                     }
@@ -367,7 +412,8 @@ impl Announcer {
         }
         for service in slice.iter().filter_map(|key| world.services().get(key)) {
             if Gates::concern(service) && world.claims_of(&service.uid).next().is_some() {
-                self.gates.follow(service, &EndpointCounts::of(world, service), own_node);
+                let endpoints = self.endpoints(world, service);
+                self.gates.follow(service, &endpoints, own_node);
             } else {
                 self.gates.remove(&service.key);
             }
@@ -400,6 +446,10 @@ impl Announcer {
             if let Some(at) = before.deadline() {
                 self.deadlines.remove(&(at, key.clone()));
             }
+            if let Some(margin) = before.margin {
+                self.margins.remove(margin, &key);
+            }
+            self.doubted.remove(&key);
             for address in before.addresses.keys() {
                 if let Some(services) = self.by_address.get_mut(address) {
                     services.remove(&key);
@@ -419,6 +469,12 @@ impl Announcer {
             addresses.extend(plan.addresses.keys());
             if let Some(at) = plan.deadline() {
                 self.deadlines.insert((at, key.clone()));
+            }
+            if let Some(margin) = plan.margin {
+                self.margins.insert(margin, key.clone());
+            }
+            if plan.doubt.any {
+                self.doubted.insert(key.clone());
             }
             for address in plan.addresses.keys() {
                 self.by_address.entry(*address).or_default().insert(key.clone());

@@ -64,6 +64,9 @@ pub struct NodeFacts {
     pub node: Arc<Node>,
     /// Endpoints of the Service on this node that take traffic, at most 65535 are told.
     pub local_endpoints: u16,
+    /// Routers can hear of the Service from it: it has a live speaker with a session up. Only such nodes count for what
+    /// policies must leave. No policy sees it.
+    pub can_announce: bool,
 }
 
 /// A Service as the decisions see it.
@@ -211,6 +214,11 @@ pub trait Decisions {
     fn addresses(&mut self, batch: &[AddressRequest]) -> Vec<Decided<AddressDecision>>;
     /// A verdict per node of each request, in the request's order.
     fn nodes(&mut self, batch: &[NodesRequest]) -> Vec<Vec<Decided<NodeVerdict>>>;
+    /// The most nodes that some policy must leave a Service (`spec.minEligible`). While a Service has more left that can
+    /// announce, its verdicts do not depend on which these are.
+    fn least_eligible(&self) -> u32 {
+        1
+    }
     /// Attributes, or withhold.
     fn routes(&mut self, batch: &[RouteRequest]) -> Vec<Decided<RouteDecision>>;
 }

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod announce;
+pub mod announcers;
 pub mod decision;
 pub mod flat;
 mod hex;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::announcers::{Announcers, OwnSpeaker};
 use crate::flat::FlatSet;
 use crate::labels::Labels;
 use crate::names::{NamespacedName, ObjectName, ObjectRef, ServiceKey, Uid};
@@ -43,6 +44,10 @@ pub enum Delta {
     Policy(ObjectName, Option<Arc<DecisionPolicy>>),
     /// A ConfigMap that may carry modules.
     Module(ObjectName, Option<Arc<ModuleSource>>),
+    /// The nodes without a live speaker that has a session up, as the controller tells them; all that there are.
+    SilentNodes(Arc<BTreeSet<ObjectName>>),
+    /// What the speaker that owns the World knows of itself. No source tells it.
+    OwnSpeaker(OwnSpeaker),
     /// What is wrong with an object as it stands in the source; an empty list clears it.
     Problems(ObjectRef, Vec<Problem>),
     /// The source has been read whole once. Nothing is decided before.
@@ -56,6 +61,8 @@ pub struct Touched {
     pub services: BTreeSet<ServiceKey>,
     /// Addresses whose claims came, changed or went, those of reservations too.
     pub claims: BTreeSet<IpAddr>,
+    /// Nodes that can announce from now on, or no more ([`World::announcers`]).
+    pub announcers: BTreeSet<ObjectName>,
     /// Something that every Service depends on changed: nodes, peers, advertisements, pools, namespaces.
     pub every_service: bool,
     /// Pools or claims changed, so that Services which wait for an address may get one.
@@ -76,6 +83,7 @@ impl Touched {
         Self {
             services: BTreeSet::new(),
             claims: BTreeSet::new(),
+            announcers: BTreeSet::new(),
             every_service: true,
             addresses: true,
             peers: true,
@@ -94,6 +102,7 @@ impl Touched {
     pub fn merge(&mut self, other: Self) {
         self.services.extend(other.services);
         self.claims.extend(other.claims);
+        self.announcers.extend(other.announcers);
         self.every_service |= other.every_service;
         self.addresses |= other.addresses;
         self.peers |= other.peers;
@@ -120,6 +129,7 @@ pub struct World {
     speaker_configs: BTreeMap<ObjectName, Arc<SpeakerConfig>>,
     policies: BTreeMap<ObjectName, Arc<DecisionPolicy>>,
     modules: BTreeMap<ObjectName, Arc<ModuleSource>>,
+    announcers: Announcers,
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
     synced: bool,
 }
@@ -191,6 +201,12 @@ impl World {
             }
             Delta::Policy(name, policy) => touched.policies = replace(&mut self.policies, name, policy),
             Delta::Module(name, module) => touched.policies = replace(&mut self.modules, name, module),
+            Delta::SilentNodes(silent) => {
+                self.apply_announcers(&mut touched, |announcers| announcers.set_silent(silent));
+            }
+            Delta::OwnSpeaker(own) => {
+                self.apply_announcers(&mut touched, |announcers| announcers.set_own(own));
+            }
             Delta::Problems(object, problems) => {
                 let problems = (!problems.is_empty()).then_some(problems);
                 touched.problems = replace(&mut self.problems, object, problems);
@@ -235,6 +251,14 @@ impl World {
             self.claims_by_uid.entry(holder.uid.clone()).or_default().insert(address);
             touched.services.insert(holder.service.clone());
         }
+    }
+
+    fn apply_announcers(&mut self, touched: &mut Touched, change: impl FnOnce(&mut Announcers)) {
+        let before = self.announcers.clone();
+        change(&mut self.announcers);
+        let changed =
+            self.nodes.keys().filter(|node| before.contains(node) != self.announcers.contains(node));
+        touched.announcers = changed.cloned().collect();
     }
 
     /// Services by key.
@@ -285,6 +309,11 @@ impl World {
     /// ConfigMaps with modules by name.
     pub fn modules(&self) -> &BTreeMap<ObjectName, Arc<ModuleSource>> {
         &self.modules
+    }
+
+    /// Which nodes can announce.
+    pub fn announcers(&self) -> &Announcers {
+        &self.announcers
     }
 
     /// What the source found wrong, by object.

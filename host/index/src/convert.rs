@@ -192,7 +192,7 @@ impl Projection {
             }
             Delta::Policy(name, object) => (Kind::DecisionPolicy, cluster(name), object.map(Self::Policy)),
             Delta::Module(name, object) => (Kind::ConfigMap, cluster(name), object.map(Self::Module)),
-            Delta::Problems(..) | Delta::Synced => return None,
+            Delta::SilentNodes(_) | Delta::OwnSpeaker(_) | Delta::Problems(..) | Delta::Synced => return None,
         })
     }
 }

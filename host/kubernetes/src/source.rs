@@ -14,6 +14,7 @@ mod health;
 mod lister;
 mod merge;
 mod observe;
+mod silent;
 mod topic;
 
 use std::net::IpAddr;
@@ -41,7 +42,7 @@ pub enum Role {
     /// Everything but EndpointSlices; policies as their specs have them; SpeakerStates and speakers' Leases. ConfigMap
     /// bodies that a spec or a `status.active` refers to.
     Controller,
-    /// EndpointSlices too; policies as the controller's copies of their versions in force have them.
+    /// EndpointSlices too; policies as the controller's copies of their versions in force have them; which nodes are silent.
     Speaker,
 }
 

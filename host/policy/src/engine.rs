@@ -440,6 +440,10 @@ impl Decisions for Engine {
         nodes::ask_chain(nodes, batch, &mut context, no_trail)
     }
 
+    fn least_eligible(&self) -> u32 {
+        self.nodes.iter().map(|policy| policy.spec.min_eligible).max().unwrap_or_default().max(1)
+    }
+
     fn routes(&mut self, batch: &[RouteRequest]) -> Vec<Decided<RouteDecision>> {
         let Self { routes, names, runner, now, log, failures, no_trail, .. } = self;
         let mut context = Context { names, runner: &**runner, now: *now, log, failures };

@@ -212,6 +212,7 @@ pub(crate) fn node_with(name: &str, labels: Labels, ready: Readiness) -> NodeFac
             addresses: Vec::new(),
         }),
         local_endpoints: 3,
+        can_announce: true,
     }
 }
 

@@ -1,6 +1,9 @@
 //! What no policy of the `nodes` hook may take from a Service: its last nodes, and a crowd of nodes at once only
 //! because they are not Ready.
 //!
+//! Only nodes count from which routers hear of the Service: an eligible node whose speaker has no session serves nobody.
+//! Where there is none of these, all count, so that what is planned then can be announced with the first session.
+//!
 //! Both rules are stateless functions of one policy's verdicts on one Service, so that every speaker comes to the same
 //! result. Which nodes they keep depends on names alone and differs between Services, which spreads the load.
 
@@ -20,6 +23,8 @@ pub struct NodeStanding<'a> {
     pub node: &'a str,
     /// Its readiness.
     pub ready: Readiness,
+    /// It has a live speaker with a session up.
+    pub can_announce: bool,
     /// It was eligible before this policy spoke.
     pub before: bool,
     /// What it is now.
@@ -62,23 +67,24 @@ pub fn kept(
     lost_to_readiness: usize,
     nodes: &[NodeStanding<'_>],
 ) -> Vec<(usize, Kept)> {
-    let before = nodes.iter().filter(|node| node.before).count();
+    let counting = counting(nodes.iter().map(|node| (node.before, node.can_announce)));
+    let counts = |node: &NodeStanding<'_>| node.before && (node.can_announce || counting.silent);
     let removed = |node: &NodeStanding<'_>| {
-        node.before && matches!(node.after, Standing::Draining | Standing::Ineligible)
+        counts(node) && matches!(node.after, Standing::Draining | Standing::Ineligible)
     };
     let order = |index: usize| Reverse(rendezvous(service, nodes[index].node));
 
     let mut by_readiness: Vec<usize> =
         (0..nodes.len()).filter(|&index| removed(&nodes[index]) && nodes[index].readiness_alone).collect();
     by_readiness.sort_by_key(|&index| (order(index), nodes[index].node));
-    let most = readiness_allowance(before, lost_to_readiness);
+    let most = readiness_allowance(counting.nodes, lost_to_readiness);
     by_readiness.truncate(by_readiness.len().saturating_sub(most));
     let mut kept: Vec<(usize, Kept)> =
         by_readiness.into_iter().map(|index| (index, Kept::Readiness)).collect();
 
     let eligible =
-        nodes.iter().filter(|node| node.before && node.after == Standing::Eligible).count() + kept.len();
-    let wanted = (min_eligible.max(1) as usize).min(before);
+        nodes.iter().filter(|node| counts(node) && node.after == Standing::Eligible).count() + kept.len();
+    let wanted = (min_eligible.max(1) as usize).min(counting.nodes);
     if eligible < wanted {
         let mut rest: Vec<usize> = (0..nodes.len())
             .filter(|&index| removed(&nodes[index]) && !kept.iter().any(|(other, _)| *other == index))
@@ -91,6 +97,25 @@ pub fn kept(
     }
     kept.sort_unstable_by_key(|(index, _)| *index);
     kept
+}
+
+/// Of the nodes that were eligible before a policy spoke, those that count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counting {
+    /// How many.
+    pub nodes: usize,
+    /// None of them can announce, so all count.
+    pub silent: bool,
+}
+
+/// Counts nodes, each by whether it was eligible before and whether it can announce.
+pub fn counting(nodes: impl Iterator<Item = (bool, bool)>) -> Counting {
+    let (mut before, mut heard) = (0, 0);
+    for (_, can_announce) in nodes.filter(|(eligible, _)| *eligible) {
+        before += 1;
+        heard += usize::from(can_announce);
+    }
+    if heard > 0 { Counting { nodes: heard, silent: false } } else { Counting { nodes: before, silent: true } }
 }
 
 /// How many of `before` eligible nodes a policy may take for readiness alone, where earlier ones took
@@ -124,7 +149,14 @@ mod tests {
     }
 
     fn node(name: &str, after: Standing) -> NodeStanding<'_> {
-        NodeStanding { node: name, ready: Readiness::Ready, before: true, after, readiness_alone: false }
+        NodeStanding {
+            node: name,
+            ready: Readiness::Ready,
+            can_announce: true,
+            before: true,
+            after,
+            readiness_alone: false,
+        }
     }
 
     #[test]
@@ -155,6 +187,48 @@ mod tests {
     }
 
     #[test]
+    fn only_nodes_that_can_announce_count_as_left_and_are_kept() {
+        use Standing::{Draining, Eligible, Ineligible};
+        // what each node is, whether it can announce, minEligible, the nodes kept
+        type Row = ([Standing; 3], [bool; 3], u32, &'static [usize]);
+        let table: [Row; 8] = [
+            // The last node with a session, while the policy leaves others that have none.
+            ([Ineligible, Eligible, Eligible], [true, false, false], 1, &[0]),
+            ([Draining, Eligible, Eligible], [true, false, false], 1, &[0]),
+            ([Ineligible, Eligible, Eligible], [true, false, true], 1, &[]),
+            ([Ineligible, Eligible, Eligible], [true, false, true], 2, &[0]),
+            // It asks for more than can announce: no node without a session is kept for it.
+            ([Ineligible, Ineligible, Eligible], [true, false, true], 3, &[0]),
+            ([Ineligible, Ineligible, Ineligible], [false, true, false], 1, &[1]),
+            // None can: all count.
+            ([Ineligible, Eligible, Ineligible], [false; 3], 1, &[]),
+            ([Ineligible, Ineligible, Ineligible], [false; 3], 3, &[0, 1, 2]),
+        ];
+        for (after, can_announce, min, expected) in table {
+            let mut nodes = [node("a", after[0]), node("b", after[1]), node("c", after[2])];
+            for (node, can_announce) in nodes.iter_mut().zip(can_announce) {
+                node.can_announce = can_announce;
+            }
+            let kept: Vec<usize> =
+                kept(&service(), min, 0, &nodes).into_iter().map(|(index, _)| index).collect();
+            assert_eq!(kept, expected, "{after:?}, can announce {can_announce:?}, at least {min}");
+        }
+    }
+
+    #[test]
+    fn readiness_takes_no_more_than_a_third_of_the_nodes_that_can_announce() {
+        let mut nodes = ["a", "b", "c", "d", "e", "f"].map(|name| node(name, Standing::Ineligible));
+        for (index, node) in nodes.iter_mut().enumerate() {
+            node.ready = Readiness::Unknown;
+            node.readiness_alone = true;
+            node.can_announce = index < 3;
+        }
+        let kept = kept(&service(), 1, 0, &nodes);
+        assert_eq!(kept.len(), 2, "one of three: {kept:?}");
+        assert!(kept.iter().all(|(index, why)| *index < 3 && *why == Kept::Readiness));
+    }
+
+    #[test]
     fn what_the_operator_withholds_is_not_kept() {
         assert!(kept(&service(), 1, 0, &[node("a", Standing::Out)]).is_empty());
     }
@@ -167,6 +241,7 @@ mod tests {
             .map(|name| NodeStanding {
                 node: name,
                 ready: Readiness::Unknown,
+                can_announce: true,
                 before: true,
                 after: Standing::Ineligible,
                 readiness_alone: true,
@@ -203,6 +278,7 @@ mod tests {
                 NodeStanding {
                     node: name,
                     ready: if ready { Readiness::Ready } else { Readiness::NotReady },
+                    can_announce: true,
                     before: true,
                     after: [Standing::Eligible, Standing::Draining, Standing::Ineligible][usize::from(after)],
                     readiness_alone: alone && !ready,

@@ -134,6 +134,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let stopping = tokio::spawn(stop_on_signal(stops, events.clone(), writer, options.origin()));
     let announced = health.condition("announced", "nothing has been announced yet");
     tokio::spawn(readiness::follow(bgp.subscribe(), announced));
+    tokio::spawn(readiness::tell_sessions(bgp.subscribe(), events.clone()));
     let planning = planner(&options, mark, bgp, events, changed)?.with_signals(signals);
     let runtime = tokio::runtime::Handle::current();
     let thread = std::thread::Builder::new()

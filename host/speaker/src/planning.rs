@@ -25,6 +25,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bellhop_core::announce::{Announcer, Changes};
+use bellhop_core::announcers::OwnSpeaker;
 use bellhop_core::report::Phase;
 use bellhop_core::settings::SpeakerSettings;
 use bellhop_core::{Delta, ObjectRef, Problem, Touched, World};
@@ -228,6 +229,7 @@ impl Planning {
                     self.announcer.take_proof(&check, proof);
                 }
             }
+            Event::HasSession(has_session) => self.apply_own(has_session),
             Event::Proxy(health) => self.take_proxy_health(health),
             Event::Report(reply) => {
                 let _ = reply.send(self.report());
@@ -251,6 +253,12 @@ impl Planning {
         }
         self.filtering.note(&touched);
         self.note_allocator(touched);
+    }
+
+    /// Takes over what this speaker knows of itself. In standalone form nobody tells of others, and it counts alone.
+    fn apply_own(&mut self, has_session: bool) {
+        let (node, alone) = (self.options.node.clone(), self.allocator.is_some());
+        self.apply(Delta::OwnSpeaker(OwnSpeaker { node, has_session, alone }));
     }
 
     /// Every Service is decided again, as the policies in force changed.

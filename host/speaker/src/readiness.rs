@@ -1,16 +1,18 @@
-//! When a process has announced everything for the first time.
+//! When a process has announced everything for the first time, and whether routers hear of it at all.
 //!
-//! One task: it waits until what is wanted is complete, then until every peer has all of it, and ends. It owns nothing;
-//! cancelling it leaves the process not ready.
+//! Two tasks. One waits until what is wanted is complete, then until every peer has all of it, and ends ([`follow`]); cancelling
+//! it leaves the process not ready. The other tells the planner whether any session is up ([`tell_sessions`]); cancelling it
+//! leaves the planner with what it was told last. They own nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_core::ObjectName;
 use bellhop_runtime::http::Condition;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::bgp::{BgpSnapshot, PeerSnapshot, State};
+use crate::planning::Event;
 
 /// How long peers that cannot be reached hold readiness up. A rolling update waits for it on each node, and must not
 /// stop because of one router that is down; a session that can be had comes up within a few seconds.
@@ -34,6 +36,20 @@ pub async fn follow(mut snapshots: watch::Receiver<Arc<BgpSnapshot>>, announced:
     };
     if tokio::time::timeout(PATIENCE, all_out).await != Ok(false) {
         announced.met();
+    }
+}
+
+/// Tells the planner whether any session is up, now and whenever that changes. Ends with the planner, or the BGP task.
+pub async fn tell_sessions(mut snapshots: watch::Receiver<Arc<BgpSnapshot>>, events: mpsc::Sender<Event>) {
+    let mut told = None;
+    loop {
+        let up = snapshots.borrow_and_update().peers.values().any(|peer| peer.state == State::Established);
+        if told.replace(up) != Some(up) && events.send(Event::HasSession(up)).await.is_err() {
+            return;
+        }
+        if snapshots.changed().await.is_err() {
+            return;
+        }
     }
 }
 

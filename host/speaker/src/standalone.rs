@@ -103,6 +103,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let bgp = BgpHandle::start_watched(health.task("bgp", BGP_TURN));
     let announced = health.condition("announced", "nothing has been announced yet");
     tokio::spawn(readiness::follow(bgp.subscribe(), announced));
+    tokio::spawn(readiness::tell_sessions(bgp.subscribe(), events.clone()));
     let signals = Signals::new(metrics.clone()).with_health(&health);
     if let Some(address) = options.listen {
         let listener = http::listen(address).await?;

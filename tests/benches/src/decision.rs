@@ -355,7 +355,7 @@ fn core_request() -> RouteRequest {
         service: ServiceFacts { service: Arc::new(service), namespace_labels: none() },
         address: [203, 0, 113, 7].into(),
         pool: Some("public".into()),
-        node: NodeFacts { node: Arc::new(node), local_endpoints: 1 },
+        node: NodeFacts { node: Arc::new(node), local_endpoints: 1, can_announce: true },
         peer: Arc::new(peer),
         local_asn: 64500,
         defaults: Arc::new(RouteAttributes {

@@ -79,7 +79,7 @@ pub const ALL: &[Case] = &[
     },
     Case {
         name: "3-kubelets-silent",
-        proves: "nodes that are Unknown, one or all, take no more than a third of a Service's announcers with them",
+        proves: "nodes that are Unknown, one or all, take no more than a third of a Service's announcers with them, nor when they come back",
         short: false,
         needs_test_cluster: true,
         run: nodes::kubelets_fall_silent,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bellhop_api::SILENT_NODES;
 use bellhop_core::objects::AddressClaim;
 use bellhop_core::{Delta, ObjectName, ObjectRef, ServiceKey};
 use bellhop_kubernetes::{Batch, Observed, Status, Version};
@@ -77,11 +78,15 @@ impl Planner {
                     _ => None,
                 });
                 self.report_sessions(now, &object.name, state);
+                self.silent.report(now, &object.name, state);
                 let living = state.filter(|(_, live)| *live).map(|(state, _)| state);
                 if self.announcements.report(&object.name, living) {
                     self.compare_announcements(now);
                     self.mark_policies();
                 }
+            }
+            "ConfigMap" if *object.name == *SILENT_NODES => {
+                self.silent.seen(version.as_ref().map(|version| &version.resource_version));
             }
             "ConfigMap" => {
                 match version {
@@ -125,6 +130,7 @@ impl Planner {
             Delta::Peer(..) => self.recount = true,
             Delta::Node(..) => {
                 self.recount = true;
+                self.silent.nodes_changed();
             }
             Delta::Service(key, _) => self.services.mark(key),
             Delta::Pool(name, _) => {

@@ -216,6 +216,11 @@ impl Planner {
         }
     }
 
+    /// From when on it is known which speakers live; `None` for a standby.
+    pub(super) fn leases_known(&self) -> Option<Instant> {
+        self.leading_since.map(|since| since + LEASES_KNOWN)
+    }
+
     /// Announcements changed: they are compared soon, with whatever else changes until then.
     pub(super) fn compare_announcements(&mut self, now: Instant) {
         self.announced_due.get_or_insert(now + ANNOUNCED_INTERVAL);
@@ -224,7 +229,7 @@ impl Planner {
     /// Compares what is announced with what Services' conditions say. Written is a change between no node and at least
     /// one, or of the reason why none does.
     pub(super) fn compare_announced(&mut self, now: Instant) {
-        let leases_known = self.leading_since.is_some_and(|since| now >= since + LEASES_KNOWN);
+        let leases_known = self.leases_known().is_some_and(|known| known <= now);
         let mut again = None;
         let mut changed = Vec::new();
         for (key, known) in self.services.iter() {

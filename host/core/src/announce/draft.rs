@@ -17,10 +17,14 @@ use crate::world::World;
 use super::Announcer;
 use super::aggregate::Aggregate;
 use super::endpoints::EndpointCounts;
-use super::facts::{Obstacle, held_addresses, node_usable, obstacle, service_facts, usable_nodes};
+use super::facts::{
+    Obstacle, held_addresses, node_facts, node_usable, obstacle, service_facts, usable_nodes,
+};
 use super::lost_claim;
 use super::publication::Publication;
-use super::service_plan::{AddressPlan, PeerPlan, RouteQuestionAt, ServicePlan, choose_advertisement};
+use super::service_plan::{
+    AddressPlan, NodeVerdicts, PeerPlan, RouteQuestionAt, ServicePlan, choose_advertisement,
+};
 use super::standing::{Softening, Standing};
 
 /// What a slice is planned from.
@@ -139,7 +143,7 @@ impl Announcer {
     }
 
     fn draft(&self, context: &Context<'_>, service: &Arc<Service>) -> Draft {
-        let endpoints = EndpointCounts::of(context.world, service);
+        let endpoints = self.endpoints(context.world, service);
         let nodes = usable_nodes(context.world, service, &endpoints);
         Draft {
             addresses: self.addresses(context, service),
@@ -197,10 +201,14 @@ impl Announcer {
             }
             None => Standing::Out,
         };
+        let nodes: NodeVerdicts =
+            draft.request.nodes.iter().map(|facts| facts.node.name.clone()).zip(verdicts).collect();
         let mut plan = ServicePlan {
             uid: service.uid.clone(),
             standing,
-            nodes: draft.request.nodes.iter().map(|facts| facts.node.name.clone()).zip(verdicts).collect(),
+            margin: self.margins.of(context.world, &nodes),
+            nodes,
+            doubt: draft.endpoints.doubt(self.node.name()),
             addresses: FlatMap::new(),
         };
         let bind = context.settings.is_some_and(|settings| settings.bind_addresses);
@@ -307,7 +315,7 @@ impl Announcer {
     ) -> Option<(NodeFacts, NodeVerdict)> {
         if let (Some(drain), Some(node)) = (self.node.draining(), context.own_node) {
             // One that is deleted is not among the nodes asked about.
-            let own = NodeFacts { node: node.clone(), local_endpoints: draft.endpoints.on_any(&node.name) };
+            let own = node_facts(context.world, node, &draft.endpoints);
             return Some((own, NodeVerdict::Draining(drain.reason().into())));
         }
         let asked = draft.request.nodes.iter().zip(verdicts);
@@ -318,7 +326,7 @@ impl Announcer {
         // Facts rule it out for as long as no other endpoint comes, and what arrives meanwhile is served.
         let node = context.own_node.filter(|node| node_usable(context.world, node));
         let node = node.filter(|node| draft.endpoints.all_linger_on(&node.name))?;
-        let own = NodeFacts { node: node.clone(), local_endpoints: 0 };
+        let own = node_facts(context.world, node, &draft.endpoints);
         Some((own, NodeVerdict::Draining("the endpoints on this node terminate".into())))
     }
 }

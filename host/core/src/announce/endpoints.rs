@@ -10,7 +10,12 @@
 //!   third (rounded down) of the nodes that would announce a Service, nor the last one:
 //!   - `externalTrafficPolicy: Cluster`: suspects count where no endpoint of the family is left otherwise;
 //!   - `externalTrafficPolicy: Local`: of the nodes that would announce if suspects counted, those that have only suspects
-//!     are removed in the order of a hash over Service and Node, up to a third; on the rest suspects count.
+//!     are removed in the order of a hash over Service and Node, up to a third; on the rest suspects count. Nodes from which
+//!     no router hears anything ([`crate::announcers`]) are none of these.
+//!
+//! For a while after a node is Ready again ([`super::returning`]) its endpoints that are not ready are suspects still. As long
+//! as any node of the cluster comes back so, a node that announces by suspects goes on: the place of a node whose endpoints
+//! are ready again must not make another one go, which would come back a moment later.
 //!
 //! Where an `externalTrafficPolicy: Local` Service has ready endpoints elsewhere and only terminating ones on a node, these
 //! **linger**: they do not count, but kube-proxy hands them what still arrives (KEP-1669). Such a node drains, so that
@@ -22,10 +27,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::flat::FlatSet;
 use crate::names::ObjectName;
-use crate::objects::{Endpoint, Readiness, Service, TrafficPolicy};
+use crate::objects::{Endpoint, Node, Readiness, Service, TrafficPolicy};
 use crate::route::Family;
 use crate::world::World;
+
+use super::returning::Returning;
 
 /// Of the nodes that would announce a Service, the readiness of nodes removes at most one in this many.
 const REMOVABLE: usize = 3;
@@ -38,11 +46,29 @@ pub struct EndpointCounts {
     standing_in: BTreeSet<(ObjectName, Family)>,
     /// Nodes and families whose endpoints all terminate, serve, and do not count.
     lingering: BTreeSet<(ObjectName, Family)>,
+    /// Some endpoints are suspects.
+    doubted: bool,
+    /// Nodes and families that announce by suspects alone, where each node announces its own endpoints.
+    kept: BTreeSet<(ObjectName, Family)>,
+}
+
+/// What of a plan rests on suspects.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Doubt {
+    /// Some endpoints of the Service are suspects.
+    pub(super) any: bool,
+    /// Families that this node announces by suspects alone.
+    pub(super) kept: FlatSet<Family>,
 }
 
 impl EndpointCounts {
-    /// Counts over the slices of a Service.
-    pub fn of(world: &World, service: &Service) -> Self {
+    /// Counts over the slices of a Service. `before` is a node, and what of its last plan rested on suspects.
+    pub fn of(
+        world: &World,
+        service: &Service,
+        returning: &Returning,
+        before: Option<(&ObjectName, &Doubt)>,
+    ) -> Self {
         let mut taking = Counts::default();
         let mut terminating = Counts::default();
         let mut suspects = Counts::default();
@@ -52,7 +78,7 @@ impl EndpointCounts {
                     &mut taking
                 } else if endpoint.serving && endpoint.terminating {
                     &mut terminating
-                } else if is_suspect(world, endpoint) {
+                } else if is_suspect(world, returning, endpoint) {
                     &mut suspects
                 } else {
                     continue;
@@ -60,7 +86,9 @@ impl EndpointCounts {
                 counts.add(slice.family, endpoint.node.as_ref());
             }
         }
-        let mut counts = Self { taking, ..Self::default() };
+        let doubted = Family::ALL.into_iter().any(|family| suspects.total(family) > 0);
+        let before = before.filter(|_| !returning.is_empty());
+        let mut counts = Self { taking, doubted, ..Self::default() };
         for family in Family::ALL {
             if counts.total(family) == 0 {
                 counts.stand_in(&terminating, family, |_| true);
@@ -71,8 +99,16 @@ impl EndpointCounts {
                 }
                 TrafficPolicy::Cluster => {}
                 TrafficPolicy::Local => {
-                    let kept = counts.kept_suspects(service, &suspects, family);
+                    let mut kept = counts.kept_suspects(world, service, &suspects, family);
+                    if let Some((node, doubt)) = before
+                        && doubt.kept.contains(&family)
+                        && suspects.on(node, family) > 0
+                        && counts.on(node, family) == 0
+                    {
+                        kept.insert(node.clone());
+                    }
                     counts.stand_in(&suspects, family, |node| kept.contains(node));
+                    counts.kept.extend(kept.into_iter().map(|node| (node, family)));
                     let lingers = |node: &&ObjectName| counts.on(node, family) == 0;
                     let lingering =
                         terminating.nodes(family).filter(lingers).map(|node| (node.clone(), family));
@@ -84,15 +120,22 @@ impl EndpointCounts {
     }
 
     /// The nodes with suspects alone that keep announcing all the same.
-    fn kept_suspects(&self, service: &Service, suspects: &Counts, family: Family) -> BTreeSet<ObjectName> {
-        let mut lost: Vec<&ObjectName> =
+    fn kept_suspects(
+        &self,
+        world: &World,
+        service: &Service,
+        suspects: &Counts,
+        family: Family,
+    ) -> BTreeSet<ObjectName> {
+        let lost: Vec<&ObjectName> =
             suspects.nodes(family).filter(|node| self.on(node, family) == 0).collect();
-        if lost.is_empty() {
-            return BTreeSet::new();
-        }
-        let announcers = self.taking.nodes(family).count() + lost.len();
+        // From the others nothing can be taken; what they would announce stands ready for their next session.
+        let (mut lost, unheard): (Vec<_>, Vec<_>) =
+            lost.into_iter().partition(|node| world.announcers().contains(node));
+        let heard = self.taking.nodes(family).filter(|node| world.announcers().contains(node));
+        let announcers = heard.count() + lost.len();
         lost.sort_by_key(|node| (rendezvous(&service.uid, node), *node));
-        lost.into_iter().skip(announcers / REMOVABLE).cloned().collect()
+        lost.into_iter().skip(announcers / REMOVABLE).chain(unheard).cloned().collect()
     }
 
     /// Counts endpoints of other standing on the nodes that `keep` names.
@@ -105,14 +148,25 @@ impl EndpointCounts {
         }
     }
 
+    /// What rests on suspects, of the Service and of what `node` announces.
+    pub(super) fn doubt(&self, node: &ObjectName) -> Doubt {
+        let mut kept = FlatSet::new();
+        for family in Family::ALL {
+            if self.kept.contains(&(node.clone(), family)) {
+                kept.insert(family);
+            }
+        }
+        Doubt { any: self.doubted, kept }
+    }
+
     /// Endpoints of a family on all nodes.
     pub fn total(&self, family: Family) -> u32 {
-        self.taking.total[slot(family)]
+        self.taking.total(family)
     }
 
     /// Endpoints of a family on one node.
     pub fn on(&self, node: &str, family: Family) -> u16 {
-        self.taking.by_node.get(node).map_or(0, |counts| counts[slot(family)])
+        self.taking.on(node, family)
     }
 
     /// Endpoints on one node; a dual-stack endpoint, which stands in a slice of each family, counts once.
@@ -139,10 +193,11 @@ impl EndpointCounts {
     }
 }
 
-/// Not ready, as far as is known because its node is not.
-fn is_suspect(world: &World, endpoint: &Endpoint) -> bool {
+/// Not ready, as far as is known because its node is not, or was not a moment ago.
+fn is_suspect(world: &World, returning: &Returning, endpoint: &Endpoint) -> bool {
     let node = endpoint.node.as_ref().and_then(|node| world.nodes().get(node));
-    !endpoint.terminating && node.is_some_and(|node| node.ready != Readiness::Ready)
+    let silent = |node: &Node| node.ready != Readiness::Ready || returning.contains(&node.name);
+    !endpoint.terminating && node.is_some_and(|node| silent(node))
 }
 
 /// An order of nodes that every speaker agrees on and that differs from Service to Service: 64 bits of FNV-1a, mixed so
@@ -176,6 +231,16 @@ impl Counts {
             None => &mut self.nowhere,
         };
         counts[slot(family)] = counts[slot(family)].saturating_add(count);
+    }
+
+    /// Endpoints of a family on all nodes.
+    fn total(&self, family: Family) -> u32 {
+        self.total[slot(family)]
+    }
+
+    /// Endpoints of a family on one node.
+    fn on(&self, node: &str, family: Family) -> u16 {
+        self.by_node.get(node).map_or(0, |counts| counts[slot(family)])
     }
 
     /// Nodes with endpoints of a family.

@@ -117,8 +117,17 @@ pub fn usable_nodes(world: &World, service: &Service, endpoints: &EndpointCounts
         .values()
         .filter(|node| !node.deleting && node_usable(world, node))
         .filter(|node| service.traffic_policy == TrafficPolicy::Cluster || endpoints.on_any(&node.name) > 0)
-        .map(|node| NodeFacts { node: node.clone(), local_endpoints: endpoints.on_any(&node.name) })
+        .map(|node| node_facts(world, node, endpoints))
         .collect()
+}
+
+/// A node as a Service with these endpoints sees it.
+pub fn node_facts(world: &World, node: &Arc<Node>, endpoints: &EndpointCounts) -> NodeFacts {
+    NodeFacts {
+        node: node.clone(),
+        local_endpoints: endpoints.on_any(&node.name),
+        can_announce: world.announcers().contains(&node.name),
+    }
 }
 
 /// The Service with the labels of its Namespace.

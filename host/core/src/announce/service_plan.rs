@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::announce::aggregate::{Aggregate, Contribution};
+use crate::announce::endpoints::Doubt;
 use crate::announce::facts::Obstacle;
 use crate::announce::publication::Publication;
 use crate::announce::standing::Standing;
@@ -29,6 +30,10 @@ pub struct ServicePlan {
     /// The `nodes` decision: a verdict for each node that facts allow, sorted by name. Shared, because most Services of
     /// a node get the same.
     pub nodes: NodeVerdicts,
+    /// Where it stands among the Services that other nodes' silence may matter to.
+    pub(super) margin: Option<u64>,
+    /// What rests on endpoints of which nobody knows whether they serve.
+    pub(super) doubt: Doubt,
     /// The addresses that it holds.
     pub addresses: FlatMap<IpAddr, AddressPlan>,
 }

@@ -1,7 +1,5 @@
 //! Tests of the planner.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -16,8 +14,11 @@ use crate::world::Delta;
 
 mod aggregate;
 mod gate;
+mod history;
 mod lost_claim;
 mod publication;
+mod returning;
+mod silence;
 mod whole_node;
 
 const NODE: &str = "node-1";
@@ -527,82 +528,4 @@ fn a_peer_that_selects_other_nodes_hears_nothing() {
     rig.apply([put_node(node(NODE, &[("rack", "b")]))]);
     rig.plan(&mut BuiltIn);
     assert_eq!(rig.announced().len(), 1);
-}
-
-/// One random change of a small universe.
-fn any_delta() -> impl Strategy<Value = Delta> {
-    let name = prop::sample::select(vec!["a", "b", "c"]);
-    let address = prop::sample::select(vec!["203.0.113.1", "203.0.113.2", "2001:db8::1"]);
-    let node_name = prop::sample::select(vec![NODE, "node-2"]);
-    prop_oneof![
-        (name.clone(), any::<bool>(), any::<bool>()).prop_map(|(name, local, wants_address)| {
-            let traffic_policy = if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
-            put(Service { traffic_policy, wants_address, ..service(name) })
-        }),
-        name.clone().prop_map(|name| Delta::Service(key(name), None)),
-        (address.clone(), prop::collection::vec(name.clone(), 0..3))
-            .prop_map(|(address, holders)| claim(address, &holders)),
-        address.prop_map(|address| Delta::Claim(address.parse().unwrap(), None)),
-        (name.clone(), prop::collection::vec((node_name.clone(), any::<bool>(), any::<bool>()), 0..3))
-            .prop_map(|(name, endpoints)| {
-                let endpoints = endpoints.into_iter().map(|(node, ready, ends)| endpoint(node, ready, ends));
-                slice(name, endpoints.collect())
-            }),
-        (node_name.clone(), any::<bool>()).prop_map(|(name, excluded)| {
-            put_node(node(name, if excluded { &[(Node::EXCLUDE_LABEL, "")] } else { &[] }))
-        }),
-        node_name.prop_map(|name| Delta::Node(name.into(), None)),
-        (prop::sample::select(vec!["all", "special"]), 0..3_i32, 0..3_u32, aggregate::any_aggregation())
-            .prop_map(|(name, priority, med, aggregation)| {
-                aggregate::with(advertisement(name, priority, med), aggregation)
-            }),
-        aggregate::any_pool(),
-        Just(Delta::Advertisement("special".into(), None)),
-        prop::sample::select(vec!["tor", "spine"]).prop_map(peer),
-        Just(Delta::Peer("spine".into(), None)),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn any_split_of_a_history_ends_as_one_full_plan_does(
-        history in prop::collection::vec((any_delta(), any::<bool>()), 0..60),
-    ) {
-        let mut stepwise = Rig::new(base());
-        let mut heard: BTreeMap<(ObjectName, IpNet), Arc<RouteAttributes>> = BTreeMap::new();
-        for (delta, plan_now) in history {
-            stepwise.apply([delta]);
-            if plan_now {
-                take_over(&mut heard, stepwise.plan(&mut BuiltIn));
-            }
-        }
-        take_over(&mut heard, stepwise.plan(&mut BuiltIn));
-        // A node that was and is gone drains; one that never was has nothing to drain.
-        while let Some(at) = stepwise.announcer.deadline() {
-            stepwise.now = at;
-            take_over(&mut heard, stepwise.plan(&mut BuiltIn));
-        }
-
-        let mut at_once = Announcer::new(NODE.into(), true);
-        at_once.note(&stepwise.world, &Touched::everything());
-        while at_once.plan(stepwise.now, &stepwise.world, &mut BuiltIn).more {}
-        prop_assert_eq!(stepwise.announcer.wanted(), at_once.wanted());
-        let wanted: BTreeMap<_, _> = at_once
-            .wanted()
-            .iter()
-            .flat_map(|(peer, routes)| routes.iter().map(|(net, attributes)| ((peer.clone(), *net), attributes.clone())))
-            .collect();
-        prop_assert_eq!(heard, wanted, "what the changes add up to is what is wanted");
-    }
-}
-
-fn take_over(heard: &mut BTreeMap<(ObjectName, IpNet), Arc<RouteAttributes>>, changes: Changes) {
-    for change in changes.routes {
-        match change.attributes {
-            Some(attributes) => heard.insert((change.peer, change.prefix), attributes),
-            None => heard.remove(&(change.peer, change.prefix)),
-        };
-    }
 }

@@ -24,7 +24,7 @@ use bellhop_core::Delta;
 use super::CacheOptions;
 
 /// Version of the format; a change of any projection that older files cannot be read as makes another one.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Name of the file in its folder.
 const FILE: &str = "objects.cache";

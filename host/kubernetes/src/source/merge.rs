@@ -18,6 +18,7 @@ use super::cache::{self, Cache};
 use super::health::Health;
 use super::lister::{Object, Seen};
 use super::observe::{EXPIRY_TICK, Observations};
+use super::silent::SilentNodes;
 use super::topic::Topic;
 use super::{Batch, CacheOptions, Counters, Role, SourceOptions};
 use crate::backoff::{Backoff, chance};
@@ -59,6 +60,8 @@ pub(crate) struct Merge {
     watched: Watched,
     /// In the role Controller.
     observations: Option<Observations>,
+    /// In the role Speaker.
+    silent: SilentNodes,
     bodies: Bodies,
     reading: JoinSet<Body>,
     progress: BTreeMap<Topic, Progress>,
@@ -97,6 +100,7 @@ impl Merge {
             namespace: options.index.namespace.clone(),
             watched: Watched::new(options.index.clone(), policies),
             observations: observes.then(|| Observations::new(options.index.clone())),
+            silent: SilentNodes::default(),
             bodies: Bodies::default(),
             reading: JoinSet::new(),
             progress: topics.into_iter().map(|topic| (topic, Progress::Waiting)).collect(),
@@ -170,6 +174,7 @@ impl Merge {
         match topic {
             Topic::Objects(Kind::ConfigMap) => self.bodies.relist(),
             Topic::Objects(kind) => self.watched.relist(kind),
+            Topic::SilentNodes => self.silent.relist(),
             Topic::SpeakerStates | Topic::SpeakerLeases => {}
         }
         if let Some(observations) = &mut self.observations {
@@ -184,6 +189,7 @@ impl Merge {
                 Vec::new()
             }
             Topic::Objects(kind) => self.watched.relisted(kind),
+            Topic::SilentNodes => self.silent.listed().into_iter().collect(),
             Topic::SpeakerStates | Topic::SpeakerLeases => Vec::new(),
         };
         self.batch.deltas.extend(deltas);
@@ -218,6 +224,7 @@ impl Merge {
                 self.bodies.seen(&object.name, version.unwrap_or_default());
             }
             Topic::Objects(kind) => self.batch.deltas.extend(self.watched.apply(kind, value)),
+            Topic::SilentNodes => self.batch.deltas.extend(self.silent.apply(&value)),
             Topic::SpeakerStates | Topic::SpeakerLeases => {}
         }
     }
@@ -233,6 +240,7 @@ impl Merge {
             Topic::Objects(kind) => {
                 self.batch.deltas.extend(self.watched.delete(kind, namespace, &object.name));
             }
+            Topic::SilentNodes => self.batch.deltas.extend(self.silent.gone()),
             Topic::SpeakerStates | Topic::SpeakerLeases => {}
         }
     }
@@ -308,7 +316,9 @@ impl Merge {
             // The runtime is going down.
             Err(_) => return,
         };
-        let restored = self.watched.restore(kept);
+        let silent = self.silent.restore(&kept);
+        let mut restored = self.watched.restore(kept);
+        restored.extend(silent);
         tracing::warn!(
             objects = restored.len(),
             "{why}: going on from the objects that were kept on the node"
@@ -354,7 +364,9 @@ impl Merge {
             cache.append(&self.batch.deltas);
         } else if self.snapshot_at.is_none_or(|at| at.elapsed() > SNAPSHOT_LEAST) {
             self.snapshot_at = Some(Instant::now());
-            cache.snapshot(self.watched.snapshot());
+            let mut all = self.watched.snapshot();
+            all.push(self.silent.snapshot());
+            cache.snapshot(all);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bellhop_api::{Condition, LOAD_BALANCER_CLASS};
+use bellhop_api::{Condition, LOAD_BALANCER_CLASS, SILENT_NODES};
 use bellhop_core::ObjectRef;
 use bellhop_core::names::{NamespacedName, shared};
 use bellhop_index::{Kind, Options};
@@ -181,13 +181,16 @@ impl Observations {
             Topic::Objects(Kind::DecisionPolicy) => Status::Policy(Box::new(part(value, "/status"))),
             Topic::Objects(Kind::BgpPeer) => Status::Peer(Box::new(part(value, "/status"))),
             Topic::Objects(Kind::ConfigMap) => {
-                value.pointer("/metadata/labels")?.get(COPY_LABEL)?;
+                let told = value.pointer("/metadata/name").is_some_and(|name| name == SILENT_NODES);
+                if !told {
+                    value.pointer("/metadata/labels")?.get(COPY_LABEL)?;
+                }
                 Status::None
             }
             Topic::Objects(Kind::Namespace | Kind::Node | Kind::EndpointSlice) => return None,
             Topic::Objects(_) => Status::Conditions(conditions()),
             Topic::SpeakerStates => Status::Speaker { state: Box::new(part(value, "/status")), live: false },
-            Topic::SpeakerLeases => Status::None,
+            Topic::SpeakerLeases | Topic::SilentNodes => Status::None,
         })
     }
 }

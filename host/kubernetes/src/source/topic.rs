@@ -1,5 +1,6 @@
 //! What is watched: which kinds, and which of their objects.
 
+use bellhop_api::SILENT_NODES;
 use bellhop_index::Kind;
 
 use super::Role;
@@ -21,6 +22,8 @@ pub(crate) enum Topic {
     SpeakerStates,
     /// The Leases of speakers.
     SpeakerLeases,
+    /// The ConfigMap that tells of silent nodes, whole.
+    SilentNodes,
 }
 
 impl Topic {
@@ -40,7 +43,7 @@ impl Topic {
         ];
         let more = match role {
             Role::Controller => vec![Self::SpeakerStates, Self::SpeakerLeases],
-            Role::Speaker => vec![Self::Objects(Kind::EndpointSlice)],
+            Role::Speaker => vec![Self::Objects(Kind::EndpointSlice), Self::SilentNodes],
         };
         kinds.into_iter().map(Self::Objects).chain(more).collect()
     }
@@ -51,6 +54,7 @@ impl Topic {
             Self::Objects(kind) => kind.as_str(),
             Self::SpeakerStates => "SpeakerState",
             Self::SpeakerLeases => "Lease",
+            Self::SilentNodes => "ConfigMap",
         };
         Resource::of_kind(kind).unwrap_or(Resource::ALL[0])
     }
@@ -65,7 +69,7 @@ impl Topic {
                 kind,
                 Service | EndpointSlice | AddressClaim | AddressPool | Node | Namespace | DecisionPolicy
             ),
-            Self::SpeakerStates | Self::SpeakerLeases => false,
+            Self::SpeakerStates | Self::SpeakerLeases | Self::SilentNodes => false,
         }
     }
 
@@ -82,6 +86,10 @@ impl Topic {
             Self::Objects(Kind::ConfigMap) => format!("{}?", resource.collection(Some(namespace))),
             Self::SpeakerLeases => {
                 format!("{}?labelSelector={}", resource.collection(Some(namespace)), escaped(SPEAKER_LABEL))
+            }
+            Self::SilentNodes => {
+                let name = format!("metadata.name={SILENT_NODES}");
+                format!("{}?fieldSelector={}", resource.collection(Some(namespace)), escaped(&name))
             }
             Self::Objects(_) | Self::SpeakerStates => format!("{}?", resource.collection(None)),
         }
@@ -123,6 +131,10 @@ mod tests {
             "/api/v1/services?labelSelector=%21service.kubernetes.io%2Fservice-proxy-name"
         );
         assert_eq!(Topic::Objects(Kind::ConfigMap).path("ours"), "/api/v1/namespaces/ours/configmaps?");
+        assert_eq!(
+            Topic::SilentNodes.path("ours"),
+            "/api/v1/namespaces/ours/configmaps?fieldSelector=metadata.name%3Dbellhop-silent-nodes"
+        );
     }
 
     #[test]

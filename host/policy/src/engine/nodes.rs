@@ -363,15 +363,18 @@ fn put_floor(
             continue;
         }
         let before = |part: usize| matches!(decided[index][part], None | Some(NodeVerdict::Eligible(_)));
-        let eligible_before = (0..request.nodes.len()).filter(|&part| before(part)).count();
+        let can_announce = |part: usize| request.nodes[part].can_announce;
+        let counting =
+            floor::counting((0..request.nodes.len()).map(|part| (before(part), can_announce(part))));
         let suspects: Vec<Unit> = (0..request.nodes.len())
             .filter(|&part| request.nodes[part].node.ready != Readiness::Ready)
+            .filter(|&part| before(part) && (can_announce(part) || counting.silent))
             .filter(|&part| spoken[part].as_ref().is_some_and(|spoken| spoken.own && spoken.removes()))
             .map(|part| (index, part))
             .collect();
         let mut readiness_alone = vec![false; request.nodes.len()];
         let suspected = suspects.len();
-        let looked_into = suspected > floor::readiness_allowance(eligible_before, lost_to_readiness[index]);
+        let looked_into = suspected > floor::readiness_allowance(counting.nodes, lost_to_readiness[index]);
         if looked_into {
             let alone = policy.only_for_readiness(batch, &suspects, context);
             for ((_, part), alone) in suspects.into_iter().zip(alone) {
@@ -385,6 +388,7 @@ fn put_floor(
             .map(|(part, facts)| NodeStanding {
                 node: &facts.node.name,
                 ready: facts.node.ready,
+                can_announce: facts.can_announce,
                 before: before(part),
                 after: standing(spoken[part].as_ref(), before(part)),
                 readiness_alone: readiness_alone[part],

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 
 use bellhop_core::announce::Announcer;
 use bellhop_core::announce::aggregate::{self, Aggregate};
-use bellhop_core::announce::endpoints::EndpointCounts;
 use bellhop_core::announce::service_plan::{AddressPlan, PeerPlan, ServicePlan};
 use bellhop_core::announce::standing::Standing;
 use bellhop_core::decision::{ConsultOutcome, Consulted, NodeVerdict};
@@ -247,7 +246,7 @@ impl Planning {
     }
 
     fn explain(&self, service: &Service) -> ServiceExplanation {
-        let endpoints = EndpointCounts::of(&self.world, service);
+        let endpoints = self.announcer.endpoints(&self.world, service);
         let plan = self.announcer.service(&service.key);
         ServiceExplanation {
             namespace: service.key.namespace.to_string(),

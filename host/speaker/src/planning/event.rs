@@ -32,6 +32,8 @@ pub enum Event {
     Writer(mpsc::Sender<Vec<ClaimChange>>),
     /// What came of health checks.
     Checked(Vec<(HealthCheck, Proof)>),
+    /// Whether a session is up, with any peer.
+    HasSession(bool),
     /// kube-proxy on this node says something else than before.
     Proxy(ProxyHealth),
     /// The values that the planner owns are to be written into the metrics.

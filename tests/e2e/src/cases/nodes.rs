@@ -1,10 +1,12 @@
 //! Case 3: nodes that fall silent, boot, are excluded and go; speakers that are stopped.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bellhop_lab::observe::bgp;
+use bellhop_lab::observe::kernel::{self, Change};
 use bellhop_test_cluster::{Node, Program, wait_for};
 
 use crate::Site;
@@ -55,13 +57,56 @@ pub(super) fn kubelets_fall_silent(site: &Site) -> Result<()> {
     let deletions = recording.deletions_of(&[everywhere, local])?;
     ensure!(deletions.is_empty(), "the router's kernel deleted routes: {deletions:#?}");
 
+    nodes_return(site, "silent", [everywhere, local])
+}
+
+/// Kubelets that were all silent start again. Their nodes are Ready before their pods are: until these are too, nothing more
+/// goes than had gone. Judged by every change that the router's kernel saw, and not by looking now and then.
+fn nodes_return(site: &Site, namespace: &str, addresses: [IpAddr; 2]) -> Result<()> {
+    let cluster = site.cluster()?;
+    let mut announced = Vec::new();
+    for address in addresses {
+        announced.push((address, bgp_gateways(site, address)?));
+    }
+    let mut recording = cluster.record_routes("silent-return")?;
+    let start = Instant::now();
     for node in Node::ALL {
         site.start_program(node, Program::Kubelet)?;
     }
-    for address in [everywhere, local] {
+    let lost = all_unready_while_ready(site, namespace)?;
+    expect_all_endpoints(site, namespace)?;
+    for address in addresses {
         site.expect_route(address, &Node::ALL)?;
         site.expect_answer(address)?;
     }
+    let returned = start.elapsed();
+    expect_for(LOOK, "what came back stays", || {
+        for address in addresses {
+            let nodes = site.next_hops(address)?;
+            ensure!(nodes == Node::ALL, "{address} by {nodes:?}");
+        }
+        Ok(())
+    })?;
+    let events = recording.events()?;
+    let mut changes = 0;
+    for (address, mut before) in announced {
+        for event in events.iter().filter(|event| event.destination == address.to_string()) {
+            let after = event.gateways();
+            let gone = before.difference(&after).count();
+            ensure!(
+                event.change == Change::Set && gone <= before.len() / 3,
+                "{address} lost {gone} of {} announcers at once: {}",
+                before.len(),
+                event.line
+            );
+            before = after;
+            changes += 1;
+        }
+    }
+    println!(
+        "      back after {:.1} s, {lost} looks at a Ready node with a pod that was not; {changes} changes of routes, none lost",
+        returned.as_secs_f64()
+    );
     Ok(())
 }
 
@@ -239,15 +284,60 @@ pub(super) fn container(site: &Site, node: Node) -> Result<String> {
     Ok(status["containerID"].as_str().context("it has no name")?.to_owned())
 }
 
+/// The next hops of an address in the router's kernel.
+fn bgp_gateways(site: &Site, address: IpAddr) -> Result<BTreeSet<IpAddr>> {
+    let routes = kernel::bgp_routes(&site.cluster()?.router())?;
+    Ok(routes.get(&address.to_string()).into_iter().flatten().copied().collect())
+}
+
+/// Looks until every node is Ready again; how often one was while its endpoint was not.
+fn all_unready_while_ready(site: &Site, namespace: &str) -> Result<usize> {
+    let mut lost = 0;
+    wait_for("all nodes are Ready", SOON, || {
+        let mut look = || -> Result<usize> {
+            let nodes = site.json(&["get", "nodes"])?;
+            let nodes = nodes["items"].as_array().context("no list")?.clone();
+            let is_ready = |node: &serde_json::Value| {
+                let conditions = node["status"]["conditions"].as_array();
+                conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
+            };
+            let ready: Vec<_> = nodes.iter().filter(|node| is_ready(node)).collect();
+            let served = ready_endpoints(site, namespace)?;
+            lost += ready.iter().filter(|node| !served.contains(&node["metadata"]["name"])).count();
+            Ok(ready.len())
+        };
+        match look().map_err(|error| format!("{error:#}"))? {
+            count if count == Node::ALL.len() => Ok(()),
+            count => Err(format!("{count} are")),
+        }
+    })?;
+    Ok(lost)
+}
+
+/// Waits until every node has a ready endpoint.
+fn expect_all_endpoints(site: &Site, namespace: &str) -> Result<()> {
+    wait_for("an endpoint is ready on every node", PODS, || {
+        let served = ready_endpoints(site, namespace).map_err(|error| format!("{error:#}"))?;
+        let missing = Node::ALL.iter().filter(|node| !served.iter().any(|name| *name == *node.name())).count();
+        if missing == 0 { Ok(()) } else { Err(format!("{missing} have none")) }
+    })?;
+    Ok(())
+}
+
+/// The node of each endpoint that is ready.
+fn ready_endpoints(site: &Site, namespace: &str) -> Result<Vec<serde_json::Value>> {
+    let slices = site.json(&["-n", namespace, "get", "endpointslices"])?;
+    let slices = slices["items"].as_array().context("no list")?;
+    let endpoints = slices.iter().filter_map(|slice| slice["endpoints"].as_array()).flatten();
+    let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
+    Ok(ready.map(|endpoint| endpoint["nodeName"].clone()).collect())
+}
+
 /// Waits until no endpoint on these nodes is ready.
 pub(super) fn expect_no_endpoint(site: &Site, namespace: &str, nodes: &[Node]) -> Result<()> {
     let look = || -> Result<usize> {
-        let slices = site.json(&["-n", namespace, "get", "endpointslices"])?;
-        let slices = slices["items"].as_array().context("no list")?;
-        let endpoints = slices.iter().filter_map(|slice| slice["endpoints"].as_array()).flatten();
-        let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
-        let here = ready.filter(|endpoint| nodes.iter().any(|node| endpoint["nodeName"] == *node.name()));
-        Ok(here.count())
+        let ready = ready_endpoints(site, namespace)?;
+        Ok(ready.iter().filter(|name| nodes.iter().any(|node| **name == *node.name())).count())
     };
     wait_for(&format!("no endpoint on {nodes:?} is ready"), SOON, || {
         match look().map_err(|error| format!("{error:#}"))? {

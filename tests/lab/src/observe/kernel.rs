@@ -1,6 +1,6 @@
 //! The kernel's routes, and a recording of every change to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -87,6 +87,15 @@ pub struct Event {
     pub destination: String,
     /// The whole line.
     pub line: String,
+}
+
+impl Event {
+    /// The next hops that it names, sorted; none for a deletion's or a blackhole's line without any.
+    pub fn gateways(&self) -> BTreeSet<IpAddr> {
+        let words: Vec<&str> = self.line.split_whitespace().collect();
+        let vias = words.windows(2).filter(|pair| pair[0] == "via").map(|pair| pair[1].parse());
+        vias.flatten().collect()
+    }
 }
 
 /// A running `ip -ts monitor route` in a namespace, written to a file. Stops when dropped.
@@ -210,6 +219,11 @@ mod tests {
             parse_event("[2026-01-02T03:04:05.678901] 2001:db8:53::10 nhid 9 proto bgp \\\tnexthop via x")
                 .unwrap();
         assert_eq!((event.change, event.destination.as_str()), (Change::Set, "2001:db8:53::10"));
+        let several = "[2026-01-02T03:04:05.678901] 203.0.113.10 nhid 9 proto bgp metric 20 \\\tnexthop via 192.0.2.12 dev \
+                       fabric weight 1 \\\tnexthop via 192.0.2.11 dev fabric weight 1 ";
+        let gateways: Vec<String> =
+            parse_event(several).unwrap().gateways().iter().map(ToString::to_string).collect();
+        assert_eq!(gateways, ["192.0.2.11", "192.0.2.12"]);
         let event = parse_event("[2026-01-02T03:04:05.678901] blackhole 198.18.0.0 ").unwrap();
         assert_eq!((event.change, event.destination.as_str()), (Change::Set, "198.18.0.0"));
         assert_eq!(parse_event("something else"), None);

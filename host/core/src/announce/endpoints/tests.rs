@@ -79,14 +79,19 @@ fn world(nodes: &[(Readiness, Is)]) -> World {
     world
 }
 
+/// As counted where no node comes back.
+fn counted(world: &World, service: &Service) -> EndpointCounts {
+    EndpointCounts::of(world, service, &Returning::default(), None)
+}
+
 /// The nodes that announce a Local Service.
 fn announcers(nodes: &[(Readiness, Is)]) -> BTreeSet<usize> {
-    let counts = EndpointCounts::of(&world(nodes), &service(TrafficPolicy::Local));
+    let counts = counted(&world(nodes), &service(TrafficPolicy::Local));
     (0..nodes.len()).filter(|index| counts.on(&name(*index), Family::Ipv4) > 0).collect()
 }
 
 fn total(nodes: &[(Readiness, Is)]) -> u32 {
-    EndpointCounts::of(&world(nodes), &service(TrafficPolicy::Cluster)).total(Family::Ipv4)
+    counted(&world(nodes), &service(TrafficPolicy::Cluster)).total(Family::Ipv4)
 }
 
 use Is::{Gone, NotReady, Ready as Up, Terminating};
@@ -143,6 +148,27 @@ fn of_the_nodes_of_a_local_service_those_that_are_not_ready_go_up_to_a_third() {
 }
 
 #[test]
+fn a_third_is_a_third_of_the_nodes_that_routers_hear_of() {
+    // nodes whose speakers have no session, nodes that are not ready, nodes that announce or would
+    let table: [(&[usize], &[usize], &[usize]); 4] = [
+        (&[], &[0], &[1, 2]),
+        (&[1], &[0], &[0, 1, 2]),
+        (&[1, 2], &[0], &[0, 1, 2]),
+        (&[0], &[0], &[0, 1, 2]),
+    ];
+    for (unheard, silent, expected) in table {
+        let nodes: Vec<_> = (0..3)
+            .map(|index| if silent.contains(&index) { (Unknown, NotReady) } else { (Ready, Up) })
+            .collect();
+        let mut world = world(&nodes);
+        world.apply(Delta::SilentNodes(Arc::new(unheard.iter().map(|index| name(*index)).collect())));
+        let counts = counted(&world, &service(TrafficPolicy::Local));
+        let left: Vec<usize> = (0..3).filter(|index| counts.on(&name(*index), Family::Ipv4) > 0).collect();
+        assert_eq!(left, expected, "no session on {unheard:?}, not ready {silent:?}");
+    }
+}
+
+#[test]
 fn an_endpoint_without_a_node_counts_for_the_service_and_for_no_node() {
     let mut world = world(&[]);
     let key = NamespacedName::new("web", "shop-1");
@@ -154,13 +180,13 @@ fn an_endpoint_without_a_node_counts_for_the_service_and_for_no_node() {
         endpoints: vec![endpoint],
     };
     world.apply(Delta::EndpointSlice(key, Some(Arc::new(slice))));
-    let counts = EndpointCounts::of(&world, &service(TrafficPolicy::Local));
+    let counts = counted(&world, &service(TrafficPolicy::Local));
     assert_eq!((counts.total(Family::Ipv4), counts.total(Family::Ipv6)), (1, 0));
 }
 
 #[test]
 fn a_ready_endpoint_is_told_from_one_that_stands_in() {
-    let counts = |nodes: &[_]| EndpointCounts::of(&world(nodes), &service(TrafficPolicy::Local));
+    let counts = |nodes: &[_]| counted(&world(nodes), &service(TrafficPolicy::Local));
     assert!(counts(&[(Ready, Up)]).ready_on(&name(0)));
     assert!(!counts(&[(Ready, Terminating)]).ready_on(&name(0)));
     assert!(!counts(&[(Unknown, NotReady)]).ready_on(&name(0)));
