@@ -60,6 +60,9 @@ use crate::selector::LabelSelector;
     .message("must be shorter than holdTime, by custom a third of it").field_path(".keepaliveTime"))]
 #[x_kube(validation = Rule::new(schema::SOURCE_FAMILY)
     .message("must be of the family of peerAddress").field_path(".sourceAddress"))]
+#[x_kube(validation = Rule::new("!(has(self.ttlSecurity) && has(self.ebgpMultiHop))")
+    .message("cannot stand beside ebgpMultiHop: keep ttlSecurity, which says over how many hops the router may be away")
+    .field_path(".ttlSecurity"))]
 #[serde(rename_all = "camelCase")]
 pub struct BGPPeerSpec {
     /// Address of the router. Two BGPPeers must not have the same address and port.
@@ -100,6 +103,19 @@ pub struct BGPPeerSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 255))]
     pub ebgp_multi_hop: Option<u8>,
+    /// TTL security (GTSM, RFC 5082): over how many hops the router may be away, 1 for one on the link. Packets are sent with a TTL of
+    /// 255, and those of the router are dropped by the kernel where they come with less than 256 minus this. The router
+    /// must be set alike; `ebgpMultiHop` cannot stand beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 254))]
+    pub ttl_security: Option<u8>,
+    /// Name of a Secret in Bellhop's own namespace that holds the session's password, with which every packet is signed (TCP MD5,
+    /// RFC 2385). Its type is `kubernetes.io/basic-auth` and its key `password`: 1 to 80 octets without control characters.
+    /// While it cannot be used no session is opened; one that was up stays, with the password known last. A new password is
+    /// taken over without a reset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::secret")]
+    pub password_secret: Option<String>,
     /// Whether to wait for the router to connect, and never to dial.
     #[serde(default)]
     pub passive: bool,

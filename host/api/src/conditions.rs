@@ -151,6 +151,10 @@ reasons! {
     DuplicatePeer,
     /// An aggregate would reach outside of the pool that it is of; host routes are announced in its place.
     AggregateOutsidePool,
+    /// A BGPPeer names a Secret that does not exist in Bellhop's namespace.
+    SecretMissing,
+    /// The Secret that a BGPPeer names is not of the type that is read, or holds no password that TCP MD5 can take.
+    InvalidSecret,
 
     // Allocation.
     /// Every address that the Service asks for is claimed for it.

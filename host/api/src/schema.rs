@@ -218,6 +218,11 @@ pub(crate) fn config_map(_: &mut SchemaGenerator) -> Schema {
     name_of("a ConfigMap in Bellhop's namespace")
 }
 
+/// Name of a Secret.
+pub(crate) fn secret(_: &mut SchemaGenerator) -> Schema {
+    name_of("a Secret in Bellhop's namespace")
+}
+
 fn name_of(what: &str) -> Schema {
     let rule = format!("self.matches('{NAME}')");
     text(NAME_MAX, &[(&rule, &format!("must be the name of {what}: lower-case letters, digits, - and ."))])

@@ -118,6 +118,14 @@ pub struct SessionState {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub last_error: String,
+    /// What is wrong with the Secret of the peer's password, as one word in CamelCase of the closed set of condition reasons.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64), regex(pattern = r"^([A-Z][A-Za-z]*)?$"))]
+    pub reason: String,
+    /// The same for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub message: String,
 }
 
 /// An address that a Service holds and this node does not announce.

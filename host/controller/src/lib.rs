@@ -24,6 +24,7 @@ mod book;
 mod claims;
 mod conditions;
 mod membership;
+mod peer_troubles;
 pub mod planning;
 pub mod run;
 mod sessions;

@@ -25,6 +25,7 @@ use crate::announcements::Announcements;
 use crate::book::{Backoff, Book};
 use crate::claims::{Claims, Finished, Holders};
 use crate::conditions::{Told, timestamp};
+use crate::peer_troubles::PeerTroubles;
 use crate::sessions::{PeerSessions, Sessions};
 use crate::waiting::Waiting;
 use crate::silent::SilentNodes;
@@ -133,6 +134,8 @@ pub struct Planner {
     expected: BTreeMap<ServiceKey, Instant>,
     waiting: Waiting,
     sessions: Sessions,
+    /// What they say of the peers' passwords.
+    peer_troubles: PeerTroubles,
     /// The sessions of each peer, as they were counted last.
     peer_sessions: BTreeMap<ObjectName, PeerSessions>,
     sessions_due: Option<Instant>,
@@ -179,6 +182,7 @@ impl Planner {
             expected: BTreeMap::new(),
             waiting: Waiting::default(),
             sessions: Sessions::default(),
+            peer_troubles: PeerTroubles::default(),
             peer_sessions: BTreeMap::new(),
             sessions_due: None,
             recount: false,

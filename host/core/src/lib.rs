@@ -22,6 +22,7 @@ mod hex;
 pub mod labels;
 pub mod names;
 pub mod objects;
+pub mod password;
 pub mod problem;
 pub mod report;
 pub mod route;
@@ -30,6 +31,7 @@ pub mod world;
 
 pub use decision::{BuiltIn, Decisions};
 pub use names::{ObjectName, ObjectRef, ServiceKey};
+pub use password::Password;
 pub use problem::Problem;
 pub use route::{Family, RouteAttributes};
 pub use world::{Delta, Touched, World};

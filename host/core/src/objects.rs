@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::labels::{Labels, Selector};
 use crate::names::{NamespacedName, ObjectName, ServiceKey, Uid};
+use crate::password::Password;
 use crate::route::{Family, RouteAttributes};
 
 /// A Service of type LoadBalancer (core/v1).
@@ -353,6 +354,12 @@ pub struct BgpPeer {
     pub connect_retry_time: Duration,
     /// `spec.ebgpMultiHop`: TTL of packets to an external peer that is not on the link.
     pub ebgp_multihop: Option<u8>,
+    /// `spec.ttlSecurity` (RFC 5082): packets of the peer that came over more hops than this are dropped, 1 to 254.
+    pub ttl_security: Option<u8>,
+    /// `spec.passwordSecret`: a Secret of Bellhop's own namespace.
+    pub password_secret: Option<ObjectName>,
+    /// What that Secret holds. Without it, where one is named, no session is opened.
+    pub password: Option<Password>,
     /// `spec.passive`: wait for the peer to connect.
     pub passive: bool,
     /// `spec.families`: both by default.
@@ -365,6 +372,16 @@ pub struct BgpPeer {
     pub graceful_restart: Option<Duration>,
     /// `spec.shutdownText`: the shutdown communication (RFC 9003), at most 255 octets.
     pub shutdown_text: Option<Arc<str>>,
+}
+
+impl BgpPeer {
+    /// The field that names the Secret of the password: what is wrong with that Secret is a problem of this field.
+    pub const PASSWORD_FIELD: &'static str = "spec.passwordSecret";
+
+    /// Whether a password is asked for and none is known: then no session may be opened.
+    pub fn awaits_password(&self) -> bool {
+        self.password_secret.is_some() && self.password.is_none()
+    }
 }
 
 /// An Advertisement: which addresses, from which nodes, to which peers, with which attributes.

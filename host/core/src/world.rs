@@ -209,7 +209,10 @@ impl World {
             }
             Delta::Problems(object, problems) => {
                 let problems = (!problems.is_empty()).then_some(problems);
+                // A session shows what is wrong with its peer.
+                let peer = &*object.kind == "BGPPeer";
                 touched.problems = replace(&mut self.problems, object, problems);
+                touched.peers = touched.problems && peer;
             }
             Delta::Synced => {
                 touched.synced = !self.synced;

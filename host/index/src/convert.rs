@@ -32,11 +32,12 @@ use serde_json::Value;
 
 use crate::report::Report;
 use crate::schema;
+use crate::secrets::{self, Secret};
 
 /// What a source takes for granted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Bellhop's own namespace: ConfigMaps with plugins are read here only.
+    /// Bellhop's own namespace: ConfigMaps with plugins and Secrets with passwords are read here only.
     pub namespace: Arc<str>,
     /// Whether Services of type LoadBalancer without a `loadBalancerClass` are served too.
     pub classless: bool,
@@ -78,10 +79,12 @@ pub enum Kind {
     SpeakerConfig,
     /// DecisionPolicy.
     DecisionPolicy,
+    /// Secret (core/v1). No delta tells of one: it is a part of the BGPPeers that name it.
+    Secret,
 }
 
 impl Kind {
-    pub(crate) const ALL: [(Self, &'static str, &'static str, bool); 11] = [
+    pub(crate) const ALL: [(Self, &'static str, &'static str, bool); 12] = [
         (Self::Namespace, "v1", "Namespace", false),
         (Self::Node, "v1", "Node", false),
         (Self::Service, "v1", "Service", true),
@@ -93,6 +96,7 @@ impl Kind {
         (Self::Advertisement, bellhop_api::API_VERSION, "Advertisement", false),
         (Self::SpeakerConfig, bellhop_api::API_VERSION, "SpeakerConfig", false),
         (Self::DecisionPolicy, bellhop_api::API_VERSION, "DecisionPolicy", false),
+        (Self::Secret, "v1", "Secret", true),
     ];
 
     /// The kind as Kubernetes writes it.
@@ -130,12 +134,13 @@ pub(crate) enum Projection {
     Advertisement(Arc<Advertisement>),
     SpeakerConfig(Arc<SpeakerConfig>),
     Policy(Arc<DecisionPolicy>),
+    Secret(Arc<Secret>),
 }
 
 impl Projection {
-    /// The delta that puts this version in force.
-    pub(crate) fn set(&self) -> Delta {
-        match self {
+    /// The delta that puts this version in force; `None` for a Secret, which is a part of BGPPeers.
+    pub(crate) fn set(&self) -> Option<Delta> {
+        Some(match self {
             Self::Namespace(object) => Delta::Namespace(object.name.clone(), Some(object.clone())),
             Self::Node(object) => Delta::Node(object.name.clone(), Some(object.clone())),
             Self::Service(object) => Delta::Service(object.key.clone(), Some(object.clone())),
@@ -147,12 +152,13 @@ impl Projection {
             Self::Advertisement(object) => Delta::Advertisement(object.name.clone(), Some(object.clone())),
             Self::SpeakerConfig(object) => Delta::SpeakerConfig(object.name.clone(), Some(object.clone())),
             Self::Policy(object) => Delta::Policy(object.name.clone(), Some(object.clone())),
-        }
+            Self::Secret(_) => return None,
+        })
     }
 
-    /// The delta that takes the object away.
-    pub(crate) fn unset(&self) -> Delta {
-        match self {
+    /// The delta that takes the object away; `None` for a Secret.
+    pub(crate) fn unset(&self) -> Option<Delta> {
+        Some(match self {
             Self::Namespace(object) => Delta::Namespace(object.name.clone(), None),
             Self::Node(object) => Delta::Node(object.name.clone(), None),
             Self::Service(object) => Delta::Service(object.key.clone(), None),
@@ -164,11 +170,20 @@ impl Projection {
             Self::Advertisement(object) => Delta::Advertisement(object.name.clone(), None),
             Self::SpeakerConfig(object) => Delta::SpeakerConfig(object.name.clone(), None),
             Self::Policy(object) => Delta::Policy(object.name.clone(), None),
-        }
+            Self::Secret(_) => return None,
+        })
     }
 }
 
 impl Projection {
+    /// The BGPPeer; `None` for any other kind.
+    pub(crate) fn peer(&self) -> Option<&Arc<BgpPeer>> {
+        match self {
+            Self::Peer(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
     /// What a delta says of an object: its kind, namespace and name, and its projection, `None` where it is gone. `None`
     /// for a delta of no object.
     pub(crate) fn of(delta: Delta) -> Option<(Kind, NamespacedName, Option<Self>)> {
@@ -280,7 +295,8 @@ pub(crate) fn identify(value: &Value, options: &Options) -> Identity {
         return Identity::Known(found, ObjectRef::cluster(kind, name));
     }
     // As kubectl: what names no namespace goes into the one at hand.
-    let at_hand = if found == Kind::ConfigMap { &*options.namespace } else { "default" };
+    let ours = matches!(found, Kind::ConfigMap | Kind::Secret);
+    let at_hand = if ours { &*options.namespace } else { "default" };
     let namespace = match metadata.and_then(|metadata| metadata.get("namespace")) {
         None | Some(Value::Null) => at_hand,
         Some(namespace) => match namespace.as_str().filter(|namespace| fields::is_label(namespace)) {
@@ -306,6 +322,15 @@ pub(crate) enum Outcome {
 
 /// Converts one object.
 pub(crate) fn convert(kind: Kind, object: &ObjectRef, mut value: Value, options: &Options) -> Outcome {
+    if matches!(kind, Kind::ConfigMap | Kind::Secret)
+        && object.namespace.as_deref() != Some(&*options.namespace)
+    {
+        return Outcome::Ignored("not in Bellhop's namespace");
+    }
+    if kind == Kind::Secret {
+        let secret = secrets::read(&object.name, &value);
+        return Outcome::Read(Some(Projection::Secret(Arc::new(secret))), Vec::new());
+    }
     let mut report = Report::new(object.clone());
     let own = matches!(
         kind,
@@ -322,10 +347,9 @@ pub(crate) fn convert(kind: Kind, object: &ObjectRef, mut value: Value, options:
     let Some(metadata) = metadata::read(object, &value, own, &mut report) else {
         return Outcome::Read(None, report.into_problems());
     };
-    if kind == Kind::ConfigMap && object.namespace.as_deref() != Some(&*options.namespace) {
-        return Outcome::Ignored("not in Bellhop's namespace");
-    }
     let projection = match kind {
+        // Read above, without what shows values.
+        Kind::Secret => None,
         Kind::Namespace => Some(Projection::Namespace(Arc::new(namespace::convert(metadata)))),
         Kind::Node => node::convert(metadata, value, &mut report).map(Projection::Node),
         Kind::Service => service::convert(metadata, value, options, &mut report).map(Projection::Service),

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bellhop_api::Reason;
+use bellhop_core::names::NamespacedName;
 use bellhop_core::{Delta, ObjectRef, Problem};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::convert::{self, Identity, Options, Outcome, Projection};
+use crate::convert::{self, Identity, Kind, Options, Outcome, Projection};
 use crate::document::{self, Chunk, DOCUMENTS_MAX, ParseError};
 use crate::endpoints::{Endpoints, endpoint_of};
+use crate::secrets::{self, Known};
 
 /// SHA-256 of a file or document.
 type Digest = [u8; 32];
@@ -24,6 +26,8 @@ const FILE_PROBLEMS_MAX: usize = 16;
 /// - A version with problems is not taken; the one before stays in force.
 /// - While a part of a file cannot be parsed at all, no object of that file is taken for deleted.
 /// - Of two BGPPeers with the same address and port the one that was there first stays.
+/// - A BGPPeer has the password of the Secret that it names, whichever was there first; while that Secret is missing or
+///   wrong, the password known last.
 #[derive(Debug, Default)]
 pub struct Index {
     options: Options,
@@ -146,7 +150,7 @@ impl Index {
     pub fn snapshot(&self) -> Vec<Delta> {
         let mut deltas = Vec::new();
         for (name, object) in &self.objects {
-            deltas.extend(object.in_force.iter().map(|in_force| in_force.projection.set()));
+            deltas.extend(object.in_force.iter().filter_map(|in_force| in_force.projection.set()));
             if !object.problems.is_empty() {
                 deltas.push(Delta::Problems(name.clone(), object.problems.clone()));
             }
@@ -422,9 +426,9 @@ impl Index {
         for (name, (projection, problems)) in before {
             let object = self.objects.get(&name);
             match (projection, object.and_then(|object| object.in_force.as_ref())) {
-                (Some(old), None) => deltas.push(old.unset()),
+                (Some(old), None) => deltas.extend(old.unset()),
                 (old, Some(new)) if old.as_ref() != Some(&new.projection) => {
-                    deltas.push(new.projection.set())
+                    deltas.extend(new.projection.set())
                 }
                 _ => {}
             }
@@ -475,12 +479,47 @@ impl Index {
         });
         // Broken everywhere: the last good version stays. Nowhere any more: gone.
         let wanted = if places.is_empty() { None } else { new.or_else(|| old.clone()) };
+        let same = wanted.as_ref().map(|new| &new.projection) == old.as_ref().map(|old| &old.projection);
+        if &*name.kind == Kind::Secret.as_str() && !same {
+            let peers = self.objects.keys().filter(|object| &*object.kind == Kind::BgpPeer.as_str());
+            self.dirty.extend(peers.cloned().collect::<Vec<_>>());
+        }
+        let wanted = self.with_password(name, wanted, old.as_ref(), &mut problems);
         let in_force = self.admit(name, wanted, old, &mut problems);
         if places.is_empty() {
             self.objects.remove(name);
         } else if let Some(object) = self.objects.get_mut(name) {
             object.in_force = in_force;
             object.problems = problems;
+        }
+    }
+
+    /// A BGPPeer with the password of the Secret that it names; any other object as it is.
+    fn with_password(
+        &self,
+        name: &ObjectRef,
+        wanted: Option<InForce>,
+        old: Option<&InForce>,
+        problems: &mut Vec<Problem>,
+    ) -> Option<InForce> {
+        let wanted = wanted?;
+        let Projection::Peer(peer) = &wanted.projection else { return Some(wanted) };
+        let Some(secret) = &peer.password_secret else { return Some(wanted) };
+        let namespace = &self.options.namespace;
+        let key = NamespacedName { namespace: namespace.clone(), name: secret.clone() };
+        let secret = self.objects.get(&ObjectRef::namespaced(Kind::Secret.as_str(), &key));
+        let known = match secret.and_then(|secret| secret.in_force.as_ref()) {
+            Some(InForce { projection: Projection::Secret(secret), .. }) => {
+                Known::Read(secret.password.clone())
+            }
+            _ => Known::Absent,
+        };
+        let in_force = old.and_then(|old| old.projection.peer());
+        let (version, problem) = secrets::with_password(name, peer, in_force, &known, namespace);
+        problems.extend(problem);
+        match version {
+            Some(peer) => Some(InForce { projection: Projection::Peer(peer), file: wanted.file }),
+            None => old.cloned(),
         }
     }
 

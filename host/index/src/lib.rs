@@ -25,6 +25,7 @@ mod endpoints;
 mod index;
 mod report;
 mod schema;
+mod secrets;
 mod source;
 mod watched;
 

@@ -1,6 +1,7 @@
 //! The index of watched objects: which version of each is in force, and what changed.
 
 mod copies;
+mod passwords;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use crate::convert::{self, Identity, Kind, Options, Outcome, Projection};
 use crate::endpoints::{Endpoints, endpoint_of};
+use crate::secrets::Known;
 
 /// Where the content of a DecisionPolicy is taken from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +35,8 @@ pub enum Policies {
 ///   not change.
 /// - Of two BGPPeers with the same address and port the one that was there first stays.
 /// - A Service that asks nothing of Bellhop is kept without labels and annotations: only its existence counts.
+/// - A BGPPeer has the password of the Secret that it names; while that Secret is missing or wrong, the password known last.
+///   Only who acts on versions needs it: with [`Policies::Specs`] no Secret is asked for.
 /// - ConfigMaps are given in as they are referred to ([`Watched::referenced`]), and dropped when they no longer are.
 #[derive(Debug)]
 pub struct Watched {
@@ -40,8 +44,10 @@ pub struct Watched {
     policies: Policies,
     kinds: BTreeMap<Kind, Kept>,
     endpoints: Endpoints,
-    /// BGPPeers that wait for an endpoint, as they would be in force.
-    waiting: BTreeMap<ObjectRef, (Option<Projection>, Vec<Problem>)>,
+    /// BGPPeers as they were seen: without regard to others, and to the Secrets that they name.
+    peers: BTreeMap<ObjectRef, (Option<Projection>, Vec<Problem>)>,
+    /// What is known of the Secrets that BGPPeers name.
+    secrets: BTreeMap<ObjectName, Known>,
     /// BGPPeers to be decided again.
     again: BTreeSet<ObjectRef>,
     /// `status.active.configMap` of each DecisionPolicy seen.
@@ -77,7 +83,8 @@ impl Watched {
             policies,
             kinds: BTreeMap::new(),
             endpoints: Endpoints::default(),
-            waiting: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             again: BTreeSet::new(),
             active: BTreeMap::new(),
             gone: BTreeSet::new(),
@@ -186,14 +193,14 @@ impl Watched {
         let restored = self.kinds.values().flat_map(|kept| kept.entries.values());
         restored
             .filter(|entry| entry.list == 0)
-            .filter_map(|entry| Some(entry.in_force.as_ref()?.set()))
+            .filter_map(|entry| entry.in_force.as_ref()?.set())
             .collect()
     }
 
     /// Every object in force, as deltas.
     pub fn snapshot(&self) -> Vec<Delta> {
         let entries = self.kinds.values().flat_map(|kept| kept.entries.values());
-        entries.filter_map(|entry| Some(entry.in_force.as_ref()?.set())).collect()
+        entries.filter_map(|entry| entry.in_force.as_ref()?.set()).collect()
     }
 
     /// How many objects of the kind are in force.
@@ -237,28 +244,23 @@ impl Watched {
         mut problems: Vec<Problem>,
         deltas: &mut Vec<Delta>,
     ) {
-        let entry = self.kinds.entry(kind).or_default().entries.entry(key_of(object)).or_default();
-        let old = entry.in_force.clone();
+        let kept = &mut self.kinds.entry(kind).or_default().entries;
+        let before = kept.get(&key_of(object));
+        let old = before.and_then(|entry| entry.in_force.clone());
+        let told = before.map(|entry| entry.problems.clone()).unwrap_or_default();
         let mut wanted = projection.or_else(|| old.clone());
         if kind == Kind::BgpPeer {
-            let endpoint = |version: &Option<Projection>| version.as_ref().and_then(endpoint_of);
-            self.waiting.remove(object);
-            match self.endpoints.admit(object, endpoint(&old), endpoint(&wanted)) {
-                Ok(again) => self.again.extend(again),
-                Err(problem) => {
-                    self.waiting.insert(object.clone(), (wanted, problems.clone()));
-                    problems.push(*problem);
-                    wanted = old.clone();
-                }
-            }
+            self.peers.insert(object.clone(), (wanted.clone(), problems.clone()));
+            wanted = self.admit_peer(object, wanted, old.as_ref(), &mut problems);
         }
         if let Some(new) = wanted.as_ref().filter(|new| Some(*new) != old.as_ref()) {
-            deltas.push(new.set());
+            deltas.extend(new.set());
         }
-        if problems != entry.problems {
+        if problems != told {
             deltas.push(Delta::Problems(object.clone(), problems.clone()));
         }
-        *entry = Entry { in_force: wanted, problems, list };
+        let entry = Entry { in_force: wanted, problems, list };
+        self.kinds.entry(kind).or_default().entries.insert(key_of(object), entry);
     }
 
     fn remove(&mut self, kind: Kind, key: &NamespacedName, deltas: &mut Vec<Delta>) {
@@ -268,12 +270,12 @@ impl Watched {
         let Some(entry) = self.kinds.entry(kind).or_default().entries.remove(key) else { return };
         let object = object_ref(kind, key);
         if kind == Kind::BgpPeer {
-            self.waiting.remove(&object);
+            self.peers.remove(&object);
             let held = entry.in_force.as_ref().and_then(endpoint_of);
             // To want none is always admitted.
             self.again.extend(self.endpoints.admit(&object, held, None).unwrap_or_default());
         }
-        deltas.extend(entry.in_force.map(|projection| projection.unset()));
+        deltas.extend(entry.in_force.and_then(|projection| projection.unset()));
         if !entry.problems.is_empty() {
             deltas.push(Delta::Problems(object, Vec::new()));
         }
@@ -283,9 +285,10 @@ impl Watched {
     fn settle(&mut self, deltas: &mut Vec<Delta>) {
         loop {
             while let Some(object) = self.again.pop_first() {
-                if let Some((projection, problems)) = self.waiting.remove(&object) {
-                    self.put(Kind::BgpPeer, &object, projection, problems, deltas);
-                }
+                let Some((projection, problems)) = self.peers.get(&object).cloned() else { continue };
+                let seen = self.kinds.get(&Kind::BgpPeer).and_then(|kept| kept.entries.get(&key_of(&object)));
+                let Some(list) = seen.map(|entry| entry.list) else { continue };
+                self.put_in(list, Kind::BgpPeer, &object, projection, problems, deltas);
             }
             self.again.extend(self.endpoints.exchange());
             if self.again.is_empty() {
@@ -293,6 +296,7 @@ impl Watched {
             }
         }
         self.drop_unreferenced(deltas);
+        self.drop_secrets();
     }
 }
 

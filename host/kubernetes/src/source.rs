@@ -5,6 +5,7 @@
 //! | `Watch`, one per kind | its list and its watch | what it saw, to `Merge`, on a channel of depth 32 | with its [`Source`], or when `Merge` is gone |
 //! | `Merge` | the index, the versions, the cache's writer | [`Batch`]es, on the caller's bounded channel | with its [`Source`], or when nobody receives |
 //! | readers of ConfigMaps, at most as many as are referred to | nothing | their answer, to `Merge` | with the answer, or `Merge` |
+//! | readers of Secrets, one for each that a BGPPeer names; speakers only | nothing | what changed, to `Merge`, on a channel of depth 16 | with `Merge`, or when no BGPPeer names it |
 //!
 //! Every one may be cancelled at any point: what was not handed on is listed again by the next start.
 
@@ -14,6 +15,7 @@ mod health;
 mod lister;
 mod merge;
 mod observe;
+mod secrets;
 mod silent;
 mod topic;
 

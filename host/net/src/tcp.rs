@@ -1,9 +1,14 @@
-//! TCP sockets as BGP needs them: dialling with source address, hop limit and deadline, and listening beside others.
+//! TCP sockets as BGP needs them: dialling with source address, TTL, password and deadline, and listening beside others.
+
+mod security;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use bellhop_core::Password;
+use ipnet::IpNet;
+pub use security::{Md5Drops, Ttl, md5_drops, set_password, set_ttl};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -13,12 +18,14 @@ const BACKLOG: i32 = 64;
 const NETWORK_CONTROL: u32 = 0xC0;
 
 /// How to dial.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DialOptions {
     /// The address to come from; the kernel's choice where there is none.
     pub source: Option<IpAddr>,
-    /// IPv4 TTL or IPv6 hop limit of what is sent; the kernel's default where there is none.
-    pub hop_limit: Option<u8>,
+    /// TTL or hop limit.
+    pub ttl: Ttl,
+    /// The password with which every segment is signed, from the first one on.
+    pub password: Option<Password>,
     /// How long to wait for an answer.
     pub timeout: Duration,
 }
@@ -27,8 +34,9 @@ pub struct DialOptions {
 pub async fn dial(remote: SocketAddr, options: &DialOptions) -> io::Result<TcpStream> {
     let attempt = async {
         let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if let Some(hops) = options.hop_limit {
-            set_hop_limit(SockRef::from(&socket), remote.ip(), hops)?;
+        set_ttl(&socket, remote.ip(), options.ttl)?;
+        if options.password.is_some() {
+            set_password(&socket, IpNet::from(remote.ip()), options.password.as_ref())?;
         }
         if let Some(source) = options.source {
             socket.bind(SocketAddr::new(source, 0)).map_err(|error| {
@@ -36,7 +44,7 @@ pub async fn dial(remote: SocketAddr, options: &DialOptions) -> io::Result<TcpSt
             })?;
         }
         let stream = socket.connect(remote).await?;
-        prepare(&stream, options.hop_limit)?;
+        prepare(&stream, options.ttl)?;
         Ok::<_, io::Error>(stream)
     };
     match tokio::time::timeout(options.timeout, attempt).await {
@@ -51,7 +59,7 @@ pub async fn dial(remote: SocketAddr, options: &DialOptions) -> io::Result<TcpSt
 }
 
 /// Sets a stream up for small messages that must not wait, marked as network control.
-pub fn prepare(stream: &TcpStream, hop_limit: Option<u8>) -> io::Result<()> {
+pub fn prepare(stream: &TcpStream, ttl: Ttl) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let remote = stream.peer_addr()?.ip();
     let socket = SockRef::from(stream);
@@ -59,7 +67,7 @@ pub fn prepare(stream: &TcpStream, hop_limit: Option<u8>) -> io::Result<()> {
         IpAddr::V4(_) => socket.set_tos_v4(NETWORK_CONTROL)?,
         IpAddr::V6(_) => socket.set_tclass_v6(NETWORK_CONTROL)?,
     }
-    hop_limit.map_or(Ok(()), |hops| set_hop_limit(socket, remote, hops))
+    set_ttl(stream, remote, ttl)
 }
 
 /// Makes the coming close of a stream a reset: what the other side has not read is dropped.
@@ -69,13 +77,24 @@ pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
 
 /// Listens on an address. An IPv6 listener takes no IPv4, so that both can be had side by side on one port; a listener
 /// of a process that just ended does not stand in the way.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let open = || {
+///
+/// Neighbours with a password must sign what they send; the keys are there before the first of them can connect.
+pub fn listen<'a>(
+    address: SocketAddr,
+    passwords: impl IntoIterator<Item = (IpAddr, &'a Password)>,
+) -> io::Result<TcpListener> {
+    let open = move || {
         let socket =
             Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
+        }
+        security::answer_from_near(&socket, address)?;
+        for (neighbour, password) in passwords {
+            if neighbour.is_ipv4() == address.is_ipv4() {
+                set_password(&socket, IpNet::from(neighbour), Some(password))?;
+            }
         }
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
@@ -83,13 +102,6 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     };
     open()
         .map_err(|error: io::Error| io::Error::new(error.kind(), format!("listening on {address}: {error}")))
-}
-
-fn set_hop_limit(socket: SockRef<'_>, remote: IpAddr, hops: u8) -> io::Result<()> {
-    match remote {
-        IpAddr::V4(_) => socket.set_ttl_v4(u32::from(hops)),
-        IpAddr::V6(_) => socket.set_unicast_hops_v6(u32::from(hops)),
-    }
 }
 
 /// The first global address of the other family on the interface that holds `local`, in the kernel's order.
@@ -166,14 +178,15 @@ mod tests {
     fn options() -> DialOptions {
         DialOptions {
             source: Some(Ipv4Addr::LOCALHOST.into()),
-            hop_limit: Some(1),
+            ttl: Ttl::Sent(1),
+            password: None,
             timeout: Duration::from_secs(5),
         }
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_dial_comes_from_the_source_address_with_the_hop_limit() {
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap(), []).unwrap();
         let stream = dial(listener.local_addr().unwrap(), &options()).await.unwrap();
         assert_eq!(stream.local_addr().unwrap().ip(), IpAddr::from(Ipv4Addr::LOCALHOST));
         assert_eq!(SockRef::from(&stream).ttl_v4().unwrap(), 1);
@@ -181,16 +194,16 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_refused_dial_says_what_was_tried() {
-        let free = listen("127.0.0.1:0".parse().unwrap()).unwrap().local_addr().unwrap();
+        let free = listen("127.0.0.1:0".parse().unwrap(), []).unwrap().local_addr().unwrap();
         let error = dial(free, &options()).await.unwrap_err();
         assert!(error.to_string().contains(&free.to_string()), "{error}");
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn both_families_listen_on_one_port() {
-        let v4 = listen("0.0.0.0:0".parse().unwrap()).unwrap();
+        let v4 = listen("0.0.0.0:0".parse().unwrap(), []).unwrap();
         let port = v4.local_addr().unwrap().port();
-        listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)).unwrap();
+        listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), []).unwrap();
     }
 
     #[test]

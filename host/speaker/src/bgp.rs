@@ -19,7 +19,9 @@
 mod connection;
 mod core;
 mod listener;
+mod log;
 mod snapshot;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -29,7 +31,7 @@ use std::time::Duration;
 use bellhop_bgp::PeerConfigError;
 pub use bellhop_bgp::{GracefulRestart, State};
 pub use bellhop_core::announce::RouteChange;
-use bellhop_core::{Family, ObjectName, RouteAttributes};
+use bellhop_core::{Family, ObjectName, Password, RouteAttributes};
 use bellhop_runtime::http::Heartbeat;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -98,12 +100,48 @@ pub struct PeerConfig {
     /// Hop limit towards an external neighbour that is not on the link. Without it, packets to external neighbours
     /// carry 1 and those to internal ones the kernel's default.
     pub ebgp_multihop: Option<u8>,
+    /// TTL security (RFC 5082): over how many hops the neighbour's packets may come, 1 to 254. Goes over `ebgp_multihop`.
+    pub ttl_security: Option<u8>,
+    /// How the neighbour proves who it is.
+    pub authentication: Authentication,
+    /// What is wrong with where its password comes from.
+    pub problem: Option<PeerTrouble>,
     /// Families to announce.
     pub families: Vec<Family>,
     /// Graceful restart (RFC 4724).
     pub graceful_restart: Option<GracefulRestart>,
     /// Shutdown communication (RFC 9003) in place of [`ShutdownMode::Graceful`]'s; at most 128 octets are sent.
     pub shutdown_text: Option<Arc<str>>,
+}
+
+/// How a neighbour proves who it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Authentication {
+    /// By its address alone.
+    #[default]
+    Nothing,
+    /// Every segment is signed with this (RFC 2385).
+    Password(Password),
+    /// By a password that is not known: nothing is dialled or taken from it.
+    Awaited,
+}
+
+impl Authentication {
+    pub(crate) fn password(&self) -> Option<&Password> {
+        match self {
+            Self::Password(password) => Some(password),
+            Self::Nothing | Self::Awaited => None,
+        }
+    }
+}
+
+/// Why a peer does not work, or soon will not, as its objects say it.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct PeerTrouble {
+    /// Of the closed set of reasons.
+    pub reason: Arc<str>,
+    /// One sentence.
+    pub message: Arc<str>,
 }
 
 /// How to stop.

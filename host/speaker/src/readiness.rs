@@ -91,6 +91,7 @@ mod tests {
             updates_sent: 0,
             counters: Counters::default(),
             last_error: None,
+            problem: None,
             refused: Vec::new(),
         };
         let peers = [("router".into(), peer)].into();

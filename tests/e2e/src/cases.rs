@@ -12,6 +12,7 @@ mod local;
 mod nodes;
 mod outage;
 mod policies;
+mod passwords;
 mod publication;
 mod rbac;
 mod services;
@@ -274,6 +275,13 @@ pub const ALL: &[Case] = &[
         run: catalogue::assignment::named_pools,
     },
     Case {
+    Case {
+        name: "9-password-secret",
+        proves: "a BGPPeer that is there before its Secret waits, says what would be right, never goes without, and heals",
+        short: false,
+        needs_test_cluster: true,
+        run: passwords::peer_waits_for_its_secret,
+    },
         name: "9-39-foreign-class",
         proves: "a Service of another load balancer's class gets no address",
         short: false,

@@ -112,6 +112,10 @@ impl Planner {
         let problems = self.world.problems().get(object).into_iter().flatten();
         let mut problems: Vec<Problem> =
             problems.chain(self.pool_problems.get(object).into_iter().flatten()).cloned().collect();
+        if &*object.kind == "BGPPeer" {
+            let peer = self.world.peers().get(&object.name);
+            problems.extend(peer.and_then(|peer| self.peer_troubles.of(peer, object)));
+        }
         if &*object.kind == "Advertisement"
             && let Some(advertisement) = self.world.advertisements().get(&object.name)
         {

@@ -78,6 +78,9 @@ impl Planner {
                     _ => None,
                 });
                 self.report_sessions(now, &object.name, state);
+                for peer in self.peer_troubles.report(&object.name, state) {
+                    self.objects.mark(&ObjectRef::cluster("BGPPeer", peer));
+                }
                 self.silent.report(now, &object.name, state);
                 let living = state.filter(|(_, live)| *live).map(|(state, _)| state);
                 if self.announcements.report(&object.name, living) {

@@ -84,6 +84,18 @@ pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Repor
             IpAddr::V6(hop) => Some(hop),
             IpAddr::V4(_) => None,
         });
+    if let (Some(hops), Some(ttl)) = (spec.ttl_security, spec.ebgp_multi_hop) {
+        let message = format!(
+            "cannot stand beside spec.ebgpMultiHop ({ttl}): keep spec.ttlSecurity, which says over how many hops the \
+             router may be away"
+        );
+        report.wrong(Reason::ConflictingFields, "spec.ttlSecurity", hops.to_string(), message);
+    }
+    let secret = spec.password_secret.as_deref();
+    if let Some(name) = secret.filter(|name| !fields::is_subdomain(name)) {
+        let message = "must be the name of a Secret in Bellhop's namespace: lower-case letters, digits, - and .";
+        report.wrong(Reason::InvalidValue, BgpPeer::PASSWORD_FIELD, name, message);
+    }
     if let Some(text) = spec.shutdown_text.as_deref().filter(|text| text.len() > SHUTDOWN_TEXT_MAX) {
         let message = format!("has {} octets of UTF-8 and may have at most {SHUTDOWN_TEXT_MAX}", text.len());
         report.wrong(Reason::TooLarge, "spec.shutdownText", text, message);
@@ -102,6 +114,9 @@ pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Repor
         keepalive_time,
         connect_retry_time: connect_retry_time?,
         ebgp_multihop: spec.ebgp_multi_hop,
+        ttl_security: spec.ttl_security,
+        password_secret: secret.map(Into::into),
+        password: None,
         passive: spec.passive,
         families: spec
             .families

@@ -356,3 +356,44 @@ proptest! {
 
     }
 }
+
+const WITH_SECRET: &str = "apiVersion: bellhop.dev/v1alpha1\nkind: BGPPeer\nmetadata: {name: a}\n\
+    spec: {peerAddress: 192.0.2.1, peerASN: 64500, passwordSecret: s}\n";
+
+fn secret_file(namespace: &str, password: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: {namespace}}}\n\
+         type: kubernetes.io/basic-auth\nstringData: {{password: {password}}}\n"
+    )
+}
+
+/// Whether the peer of the deltas may open a session, and the reasons of what is told.
+fn peer_of(deltas: &[Delta]) -> (Option<bool>, Vec<String>) {
+    let mut opens = None;
+    let mut told = Vec::new();
+    for delta in deltas {
+        match delta {
+            Delta::Peer(_, Some(peer)) => opens = Some(!peer.awaits_password()),
+            Delta::Problems(_, problems) => told.extend(problems.iter().map(|problem| problem.reason.clone())),
+            _ => {}
+        }
+    }
+    (opens, told)
+}
+
+#[test]
+fn a_peer_has_the_password_of_a_secret_in_another_file_whichever_comes_first() {
+    let missing = || vec!["SecretMissing".to_owned()];
+    let mut index = Index::new(Options::default());
+    assert_eq!(peer_of(&index.apply("peer.yaml", WITH_SECRET.as_bytes())), (Some(false), missing()));
+    // In another namespace it is not read.
+    let foreign = secret_file("default", "hush");
+    assert_eq!(peer_of(&index.apply("secret.yaml", foreign.as_bytes())), (None, vec![]));
+    let ours = secret_file("bellhop-system", "hush");
+    assert_eq!(peer_of(&index.apply("secret.yaml", ours.as_bytes())), (Some(true), vec![]));
+    // Gone again: the password known last stays.
+    assert_eq!(peer_of(&index.delete("secret.yaml")), (None, missing()));
+    let mut other = Index::new(Options::default());
+    assert_eq!(peer_of(&other.apply("secret.yaml", ours.as_bytes())), (None, vec![]));
+    assert_eq!(peer_of(&other.apply("peer.yaml", WITH_SECRET.as_bytes())), (Some(true), vec![]));
+}

@@ -113,7 +113,7 @@ impl Watched {
             let list = self.kinds.entry(Kind::DecisionPolicy).or_default().list.max(1);
             let entry = self.kinds.entry(Kind::DecisionPolicy).or_default().entries.remove(&key);
             let entry = entry.unwrap_or_default();
-            deltas.extend(entry.in_force.map(|projection| projection.unset()));
+            deltas.extend(entry.in_force.and_then(|projection| projection.unset()));
             if !entry.problems.is_empty() {
                 deltas.push(Delta::Problems(object.clone(), Vec::new()));
             }

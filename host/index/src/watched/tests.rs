@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bellhop_core::World;
 use proptest::prelude::*;
@@ -317,4 +318,104 @@ proptest! {
         prop_assert_eq!(watched.snapshot(), fresh.snapshot());
         prop_assert_eq!(watched.endpoints, fresh.endpoints);
     }
+}
+
+fn with_secret(name: &str, secret: &str) -> Value {
+    let mut peer = peer(name, "192.0.2.1");
+    peer["spec"]["passwordSecret"] = secret.into();
+    peer
+}
+
+fn secret(type_: &str, password: &str) -> Value {
+    json!({"metadata": {"name": "s"}, "type": type_, "stringData": {"password": password}})
+}
+
+fn basic(password: &str) -> Value {
+    secret("kubernetes.io/basic-auth", password)
+}
+
+/// What the peer of the last delta signs with: nothing, an awaited password, or these octets.
+fn signs_with(deltas: &[Delta]) -> Option<Option<Vec<u8>>> {
+    let peer = deltas.iter().rev().find_map(|delta| match delta {
+        Delta::Peer(_, Some(peer)) => Some(peer.clone()),
+        _ => None,
+    })?;
+    peer.password_secret.as_ref()?;
+    Some(peer.password.as_ref().map(|password| password.octets().to_vec()))
+}
+
+#[test]
+fn a_peer_waits_for_its_secret_whichever_comes_first_and_no_other_peer_does() {
+    let name: ObjectName = "s".into();
+    let mut watched = copies();
+    let deltas = watched.apply(Kind::BgpPeer, with_secret("a", "s"));
+    assert_eq!((short(&deltas), signs_with(&deltas)), (vec!["+BGPPeer/a".to_owned()], Some(None)));
+    assert_eq!(short(&watched.apply(Kind::BgpPeer, peer("b", "192.0.2.2"))), ["+BGPPeer/b"]);
+    assert_eq!(watched.secrets().into_iter().collect::<Vec<_>>(), [(name.clone(), Duration::from_secs(90))]);
+    assert_eq!(short(&watched.secret_gone(&name)), ["!BGPPeer/a: SecretMissing"]);
+    assert_eq!(short(&watched.secret_gone(&name)), [""; 0]);
+    let wrong = watched.apply_secret(&name, &secret("Opaque", "hush"));
+    assert_eq!(short(&wrong), ["!BGPPeer/a: InvalidSecret"]);
+    let right = watched.apply_secret(&name, &basic("hush"));
+    assert_eq!(short(&right), ["+BGPPeer/a", "!BGPPeer/a: right"]);
+    assert_eq!(signs_with(&right), Some(Some(b"hush".to_vec())));
+    let _ = watched.delete(Kind::BgpPeer, None, "a");
+    assert!(watched.secrets().is_empty());
+    assert_eq!(watched.apply_secret(&name, &basic("hush")), []);
+}
+
+#[test]
+fn a_secret_that_turns_bad_leaves_the_password_known_last_and_a_new_one_replaces_it() {
+    let name: ObjectName = "s".into();
+    let mut watched = copies();
+    let _ = watched.apply(Kind::BgpPeer, with_secret("a", "s"));
+    let _ = watched.apply_secret(&name, &basic("hush"));
+    for (bad, reason) in [
+        (watched.apply_secret(&name, &basic("")), "InvalidSecret"),
+        (watched.secret_gone(&name), "SecretMissing"),
+        (watched.secret_refused(&name, "forbidden"), "Forbidden"),
+    ] {
+        assert_eq!(short(&bad), [format!("!BGPPeer/a: {reason}")]);
+        let Delta::Problems(_, problems) = &bad[0] else { panic!("{bad:?}") };
+        assert!(problems[0].message.ends_with("the password known last stays in force"), "{problems:?}");
+    }
+    let _ = watched.secret_gone(&name);
+    let mut edited = with_secret("a", "s");
+    edited["spec"]["holdTime"] = "9s".into();
+    assert_eq!(signs_with(&watched.apply(Kind::BgpPeer, edited)), Some(Some(b"hush".to_vec())));
+    let rotated = watched.apply_secret(&name, &basic("hash"));
+    assert_eq!(signs_with(&rotated), Some(Some(b"hash".to_vec())));
+}
+
+#[test]
+fn a_session_never_falls_back_to_no_password_and_a_version_that_needs_one_waits_behind_the_one_in_force() {
+    let mut watched = copies();
+    let _ = watched.apply(Kind::BgpPeer, peer("a", "192.0.2.1"));
+    let _ = watched.apply(Kind::BgpPeer, with_secret("a", "s"));
+    let missing = watched.secret_gone(&"s".into());
+    assert_eq!(short(&missing), ["!BGPPeer/a: SecretMissing"]);
+    let _ = watched.apply_secret(&"s".into(), &basic("hush"));
+    // Another Secret is named that is not there: the password of the first one stays, with the version that named it.
+    assert_eq!(short(&watched.apply(Kind::BgpPeer, with_secret("a", "t"))), [""; 0]);
+    let missing = watched.secret_gone(&"t".into());
+    assert_eq!(short(&missing), ["!BGPPeer/a: SecretMissing"]);
+    assert_eq!(signs_with(&watched.snapshot()), Some(Some(b"hush".to_vec())));
+}
+
+#[test]
+fn a_password_that_was_kept_on_the_node_is_there_before_the_secret_is_read() {
+    let mut before = copies();
+    let _ = before.apply(Kind::BgpPeer, with_secret("a", "s"));
+    let _ = before.apply_secret(&"s".into(), &basic("hush"));
+    let mut watched = copies();
+    assert_eq!(signs_with(&watched.restore(before.snapshot())), Some(Some(b"hush".to_vec())));
+    assert_eq!(watched.reset(Kind::BgpPeer, [with_secret("a", "s")]), []);
+    assert_eq!(signs_with(&watched.snapshot()), Some(Some(b"hush".to_vec())));
+}
+
+#[test]
+fn who_acts_on_no_version_asks_for_no_secret() {
+    let mut watched = specs();
+    assert_eq!(short(&watched.apply(Kind::BgpPeer, with_secret("a", "s"))), ["+BGPPeer/a"]);
+    assert!(watched.secrets().is_empty());
 }

@@ -5,6 +5,9 @@
 //! is not as it was written, is passed over. The header names version of the format and boot ID, and a file of another
 //! one is not read.
 //!
+//! The passwords of BGP sessions are in it, as a speaker that starts while the API server is away could not open them
+//! otherwise: it can be read by its owner alone (mode 0600).
+//!
 //! Nothing is flushed to the disk (`fsync`): what is kept is for a restart of the process, which finds it in the kernel's
 //! page cache. After a crash of the machine the boot ID is another one and the file is not read anyway.
 //!
@@ -12,8 +15,9 @@
 //! |---|---|---|---|
 //! | `cache` | the file | deltas, on a bounded channel; what finds it full is lost, and a whole snapshot asked for instead | with its [`Cache`] |
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +29,9 @@ use super::CacheOptions;
 
 /// Version of the format; a change of any projection that older files cannot be read as makes another one.
 const FORMAT: u32 = 3;
+
+/// Who may read and write the file.
+const OWNER_ONLY: u32 = 0o600;
 
 /// Name of the file in its folder.
 const FILE: &str = "objects.cache";
@@ -136,7 +143,11 @@ impl Writer {
     fn snapshot(&mut self, deltas: &[Delta]) -> io::Result<()> {
         fs::create_dir_all(&self.options.folder)?;
         let (path, temporary) = (path(&self.options), self.options.folder.join(".objects.cache"));
-        let mut file = BufWriter::new(File::create(&temporary)?);
+        // Passwords of sessions are in it: for this process's user alone, also where an earlier run left a file.
+        let mut create = OpenOptions::new();
+        let created = create.write(true).create(true).truncate(true).mode(OWNER_ONLY).open(&temporary)?;
+        created.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
+        let mut file = BufWriter::new(created);
         file.write_all(header(&self.options).as_bytes())?;
         let mut bytes = 0;
         for deltas in deltas.chunks(RECORD) {
@@ -258,6 +269,18 @@ mod tests {
         flipped[header(&options).len() + 30] ^= 1;
         fs::write(path(&options), flipped).unwrap();
         assert_eq!(load(&options).unwrap(), []);
+    }
+
+    #[test]
+    fn nobody_but_its_owner_may_read_what_is_kept_even_where_somebody_could_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(&folder);
+        fs::create_dir_all(&options.folder).unwrap();
+        let left = options.folder.join(".objects.cache");
+        fs::write(&left, "of an earlier run").unwrap();
+        fs::set_permissions(&left, Permissions::from_mode(0o644)).unwrap();
+        let _ = written(&options);
+        assert_eq!(fs::metadata(path(&options)).unwrap().permissions().mode() & 0o777, OWNER_ONLY);
     }
 
     #[test]

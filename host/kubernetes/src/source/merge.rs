@@ -18,6 +18,7 @@ use super::cache::{self, Cache};
 use super::health::Health;
 use super::lister::{Object, Seen};
 use super::observe::{EXPIRY_TICK, Observations};
+use super::secrets::{Answer, Secrets};
 use super::silent::SilentNodes;
 use super::topic::Topic;
 use super::{Batch, CacheOptions, Counters, Role, SourceOptions};
@@ -63,6 +64,7 @@ pub(crate) struct Merge {
     /// In the role Speaker.
     silent: SilentNodes,
     bodies: Bodies,
+    secrets: Secrets,
     reading: JoinSet<Body>,
     progress: BTreeMap<Topic, Progress>,
     /// Everything is known, from lists or from what was kept.
@@ -96,6 +98,7 @@ impl Merge {
         let observes = options.role == Role::Controller;
         let topics = Topic::of(options.role);
         Self {
+            secrets: Secrets::new(client.clone(), options.index.namespace.clone()),
             client,
             namespace: options.index.namespace.clone(),
             watched: Watched::new(options.index.clone(), policies),
@@ -133,6 +136,7 @@ impl Merge {
                     }
                 }
                 Some(Ok(body)) = self.reading.join_next() => self.take_body(body),
+                (name, answer) = self.secrets.next() => self.take_secret(&name, &answer),
                 () = &mut cache_due, if !self.synced && self.kept.is_some() => self.restore(SILENT).await,
                 _ = tick.tick() => {
                     let hold = self.health.is_silent(Topic::SpeakerLeases);
@@ -142,6 +146,7 @@ impl Merge {
                 }
             }
             self.read_bodies();
+            self.secrets.follow(self.watched.secrets());
             if self.lacks_a_kind() {
                 self.restore("the API server refuses some kinds").await;
             }
@@ -295,6 +300,15 @@ impl Merge {
         self.batch.deltas.extend(deltas);
     }
 
+    fn take_secret(&mut self, name: &ObjectName, answer: &Answer) {
+        let deltas = match answer {
+            Answer::Content(_, value) => self.watched.apply_secret(name, value),
+            Answer::Absent => self.watched.secret_gone(name),
+            Answer::Refused(words) => self.watched.secret_refused(name, words),
+        };
+        self.batch.deltas.extend(deltas);
+    }
+
     /// True where every kind has an answer and some a refusal: of those the objects known last stay in force.
     fn lacks_a_kind(&self) -> bool {
         let has = |wanted: Progress| self.progress.values().any(|progress| *progress == wanted);
@@ -337,7 +351,9 @@ impl Merge {
                 Progress::Refused => !topic.is_required(),
                 Progress::Waiting => false,
             });
-            self.whole = answered && self.bodies.is_settled(&self.watched.referenced());
+            self.whole = answered
+                && self.bodies.is_settled(&self.watched.referenced())
+                && self.secrets.is_settled();
             if self.whole && !std::mem::replace(&mut self.synced, true) {
                 self.batch.deltas.push(Delta::Synced);
             }

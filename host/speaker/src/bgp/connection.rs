@@ -3,11 +3,14 @@
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use bellhop_bgp::ConnectionId;
+use bellhop_core::Password;
 use bellhop_net::tcp::{self, DialOptions};
 use bytes::{Bytes, BytesMut};
+use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -57,6 +60,8 @@ pub(super) struct Farewell {
 pub(super) struct Link {
     pub(super) chunks: mpsc::Sender<Bytes>,
     pub(super) close: watch::Sender<Option<Farewell>>,
+    /// The password that the connection is to have from now on.
+    pub(super) password: watch::Sender<Option<Password>>,
     pub(super) open: bool,
 }
 
@@ -64,6 +69,7 @@ pub(super) struct Link {
 pub(super) struct Ends {
     chunks: mpsc::Receiver<Bytes>,
     close: watch::Receiver<Option<Farewell>>,
+    password: watch::Receiver<Option<Password>>,
     reports: mpsc::Sender<Report>,
     key: Key,
 }
@@ -71,7 +77,9 @@ pub(super) struct Ends {
 pub(super) fn link(key: Key, reports: mpsc::Sender<Report>, open: bool) -> (Link, Ends) {
     let (chunks, chunks_end) = mpsc::channel(CHUNKS);
     let (close, close_end) = watch::channel(None);
-    (Link { chunks, close, open }, Ends { chunks: chunks_end, close: close_end, reports, key })
+    let (password, password_end) = watch::channel(None);
+    let link = Link { chunks, close, password, open };
+    (link, Ends { chunks: chunks_end, close: close_end, password: password_end, reports, key })
 }
 
 /// Dials, then carries the connection.
@@ -93,8 +101,18 @@ pub(super) async fn dial(remote: SocketAddr, options: DialOptions, mut ends: End
 
 /// Carries an open connection until both directions ended, or the farewell took too long.
 pub(super) async fn carry(stream: TcpStream, ends: Ends) {
-    let Ends { chunks, close, reports, key } = ends;
+    let Ends { chunks, close, password, reports, key } = ends;
+    // A second handle on the socket, as the halves of the stream are lent to reading and writing.
+    let handle = stream.as_fd().try_clone_to_owned();
+    let neighbour = stream.peer_addr();
     let (mut reading, mut writing) = stream.into_split();
+    let signing = async {
+        if let Err(error) = sign(handle, neighbour, password).await {
+            // Fails only when the core is gone.
+            let _ = reports.send(Report::Failed(key, format!("setting the new password: {error}"))).await;
+        }
+        pending::<bool>().await
+    };
     let limit = async {
         let reset = farewell(&mut close.clone()).await.reset;
         if !reset {
@@ -104,13 +122,14 @@ pub(super) async fn carry(stream: TcpStream, ends: Ends) {
     };
     let both = async {
         let write = write(&mut writing, chunks, close.clone(), reports.clone(), key);
-        tokio::join!(read(&mut reading, close.clone(), reports, key), write);
+        tokio::join!(read(&mut reading, close.clone(), reports.clone(), key), write);
         false
     };
     let reset = tokio::select! {
         biased;
         reset = limit => reset,
         reset = both => reset,
+        reset = signing => reset,
     };
     if reset {
         if let Err(error) = tcp::reset_on_close(writing.as_ref()) {
@@ -119,6 +138,23 @@ pub(super) async fn carry(stream: TcpStream, ends: Ends) {
         // Its drop would finish the connection in order first.
         writing.forget();
     }
+}
+
+/// Gives a connection the passwords that the core sends; ends with the core's side, or with an error.
+async fn sign(
+    socket: io::Result<OwnedFd>,
+    neighbour: io::Result<SocketAddr>,
+    mut password: watch::Receiver<Option<Password>>,
+) -> io::Result<()> {
+    while password.changed().await.is_ok() {
+        let (socket, neighbour) = match (&socket, &neighbour) {
+            (Ok(socket), Ok(neighbour)) => (socket, neighbour),
+            (Err(error), _) | (_, Err(error)) => return Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        let password = password.borrow_and_update().clone();
+        tcp::set_password(socket, IpNet::from(neighbour.ip()), password.as_ref())?;
+    }
+    Ok(())
 }
 
 /// Waits until the core ends the connection; its disappearance is an end without a word.

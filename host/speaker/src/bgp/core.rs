@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bellhop_bgp::{ConnectionId, Event, Input, NextHops, Output, Peer, StopReason};
+use bellhop_bgp::{ConnectionId, DownReason, Event, Input, NextHops, Output, Peer, State, StopReason};
 use bellhop_core::{ObjectName, RouteAttributes};
-use bellhop_net::tcp::{self, DialOptions};
+use bellhop_net::tcp::{self, DialOptions, Md5Drops};
 use bellhop_runtime::http::Heartbeat;
 use bytes::BytesMut;
 use ipnet::IpNet;
@@ -18,8 +18,10 @@ use tokio::task::JoinSet;
 
 use super::connection::{self, CHUNK, FAREWELL, Farewell, Key, Link, Report};
 use super::listener::Listeners;
+use super::log::log;
 use super::snapshot::{BgpSnapshot, FamilyRefusal, PeerSnapshot, unix_milliseconds};
-use super::{BgpConfig, Command, PeerConfig, PeerProblem, REPORTS, RouteChange, ShutdownMode};
+use super::transport::{password_hint, prepare, transport, ttl};
+use super::{Authentication, BgpConfig, Command, PeerConfig, PeerProblem, REPORTS, RouteChange, ShutdownMode};
 
 /// The machine gives a dial up by itself; the socket's own limit only has to be longer.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -52,6 +54,15 @@ struct Session {
     updates_before: u64,
     /// Half of the restart time is over: connect although what is wanted is not complete.
     connect_early_at: Option<Instant>,
+    /// What else is to be said of a dial that has no answer.
+    hint: Option<String>,
+}
+
+impl Session {
+    /// Nothing may be dialled or taken: the password is not known.
+    fn is_held(&self) -> bool {
+        self.config.authentication == Authentication::Awaited
+    }
 }
 
 /// The state of the task.
@@ -69,6 +80,8 @@ pub(super) struct Core {
     names: HashMap<u64, ObjectName>,
     ready: bool,
     seeds: RandomState,
+    /// What was dropped because of passwords, as of the last look.
+    drops: Md5Drops,
 }
 
 impl Core {
@@ -91,6 +104,7 @@ impl Core {
             names: HashMap::new(),
             ready: false,
             seeds: RandomState::new(),
+            drops: tcp::md5_drops().unwrap_or_default(),
         }
     }
 
@@ -217,7 +231,11 @@ impl Core {
             tracing::warn!(peer = %name, %problem, "this peer's configuration cannot be used");
         }
         let passive = config.peers.values().any(|peer| peer.passive);
-        self.listeners.apply(config.listen.filter(|_| passive), &self.reports);
+        let peers = shared.peers.values().map(|session| &session.config);
+        let passwords = peers
+            .filter_map(|peer| Some((peer.peer_address, peer.authentication.password()?.clone())))
+            .collect();
+        self.listeners.apply(config.listen.filter(|_| passive), passwords, &self.reports);
         self.plan_listen_retry();
         problems
     }
@@ -241,8 +259,11 @@ impl Core {
             established_since: None,
             updates_before: 0,
             connect_early_at: early.map(|restart| Instant::now() + restart.restart_time / 2),
+            hint: None,
         };
-        self.feed(name, &mut session, Input::Start);
+        if !session.is_held() {
+            self.feed(name, &mut session, Input::Start);
+        }
         if self.ready {
             self.feed(name, &mut session, Input::Ready);
         }
@@ -258,17 +279,28 @@ impl Core {
     ) -> Result<(), PeerProblem> {
         let machine = machine_config(config, peer);
         machine.check()?;
-        let transport =
-            |peer: &PeerConfig| (peer.peer_address, peer.peer_port, peer.source_address, peer.ebgp_multihop);
-        let moved = transport(&session.config) != transport(peer);
-        session.config = peer.clone();
+        let before = std::mem::replace(&mut session.config, peer.clone());
+        let mut moved = transport(&before) != transport(peer);
+        if before.authentication != peer.authentication {
+            // A session that is up and signs goes on with the other password; any other one begins anew with it.
+            let signed = before.authentication.password().is_some();
+            match peer.authentication.password() {
+                Some(password) if signed && session.machine.state() == State::Established => {
+                    tracing::info!(peer = %name, "the password is changed under the session");
+                    session.links.values().for_each(|link| {
+                        link.password.send_replace(Some(password.clone()));
+                    });
+                }
+                _ => moved = true,
+            }
+        }
         if moved {
             self.feed(name, session, Input::Stop(StopReason::ConfigurationChange));
         }
         let mut outputs = Vec::new();
         let reset = session.machine.reconfigure(Instant::now(), machine, &mut outputs)?;
         self.carry_out(name, session, outputs);
-        if moved {
+        if moved && !session.is_held() {
             self.feed(name, session, Input::Start);
         }
         if moved || reset {
@@ -335,14 +367,16 @@ impl Core {
             tracing::info!(%remote, "a BGP connection from no peer is closed");
             return;
         };
-        // Before the peer is ready a NOTIFICATION would end a graceful restart: reset instead.
-        let Some(id) = session.machine.accept() else {
+        // Before the peer is ready a NOTIFICATION would end a graceful restart: reset instead. So is whoever cannot be
+        // told from a stranger, while the password is not known.
+        let id = if session.is_held() { None } else { session.machine.accept() };
+        let Some(id) = id else {
             if let Err(error) = tcp::reset_on_close(&stream) {
                 tracing::debug!(%error, "resetting an early connection");
             }
             return;
         };
-        let prepared = tcp::prepare(&stream, hop_limit(&session.config)).and_then(|()| stream.local_addr());
+        let prepared = prepare(&stream, &session.config).and_then(|()| stream.local_addr());
         let local = match prepared {
             Ok(local) => local,
             Err(error) => {
@@ -412,7 +446,8 @@ impl Core {
                     let remote = SocketAddr::new(session.config.peer_address, session.config.peer_port);
                     let options = DialOptions {
                         source: session.config.source_address,
-                        hop_limit: hop_limit(&session.config),
+                        ttl: ttl(&session.config),
+                        password: session.config.authentication.password().cloned(),
                         timeout: DIAL_TIMEOUT,
                     };
                     self.tasks.spawn(connection::dial(remote, options, ends));
@@ -429,11 +464,20 @@ impl Core {
                             session.updates_before = session.machine.counters().updates_sent;
                         }
                         Event::Down(_) => session.established_since = None,
+                        Event::AttemptFailed(DownReason::Timeout(_)) => self.look_for_drops(session),
                         _ => {}
                     }
                     log(name, &event);
                 }
             }
+        }
+    }
+
+    /// Looks whether the kernel dropped something because of passwords since the last look.
+    fn look_for_drops(&mut self, session: &mut Session) {
+        if session.config.authentication.password().is_some() {
+            let now = tcp::md5_drops().unwrap_or_default();
+            session.hint = Some(password_hint(std::mem::replace(&mut self.drops, now), now));
         }
     }
 
@@ -491,11 +535,6 @@ fn machine_config(config: &BgpConfig, peer: &PeerConfig) -> bellhop_bgp::PeerCon
     }
 }
 
-/// External neighbours are on the link unless configured otherwise, so that nobody beyond it can be one.
-fn hop_limit(peer: &PeerConfig) -> Option<u8> {
-    if peer.local_asn == peer.peer_asn { None } else { Some(peer.ebgp_multihop.unwrap_or(1)) }
-}
-
 fn opened(id: ConnectionId, local: IpAddr) -> Input<'static> {
     let other_family = tcp::other_family_address(local).unwrap_or_else(|error| {
         tracing::warn!(%local, %error, "cannot look up the addresses of the session's interface");
@@ -527,35 +566,22 @@ fn show(session: &Session) -> PeerSnapshot {
         prefixes_sent,
         updates_sent: counters.updates_sent.saturating_sub(session.updates_before),
         counters,
-        last_error: machine.last_error().map(ToString::to_string),
+        last_error: last_error(session),
+        problem: session.config.problem.clone(),
         refused: refused.collect(),
     }
 }
 
-/// One line per event.
-fn log(peer: &ObjectName, event: &Event) {
-    match event {
-        Event::Established(negotiated) => tracing::info!(
-            %peer,
-            router_id = %negotiated.router_id,
-            hold_time = negotiated.hold_time.as_secs(),
-            families = ?negotiated.families,
-            graceful_restart = negotiated.graceful_restart,
-            "session established"
-        ),
-        Event::Down(reason) => tracing::warn!(%peer, category = reason.category(), %reason, "session down"),
-        Event::AttemptFailed(reason) => {
-            tracing::info!(%peer, category = reason.category(), %reason, "no session yet");
-        }
-        Event::CapabilitiesReduced => {
-            tracing::warn!(%peer, "the neighbour refuses optional capabilities; trying with fewer");
-        }
-        Event::RefreshRequested(family) => {
-            tracing::info!(%peer, %family, "the neighbour asks for all routes again")
-        }
-        Event::EndOfRibReceived(family) => tracing::debug!(%peer, %family, "End-of-RIB received"),
-        Event::Refused(refusal) => {
-            tracing::warn!(%peer, family = %refusal.family, category = refusal.reason.category(), reason = %refusal.reason, "routes cannot be announced");
-        }
+/// What ended the last session or attempt; of a session that waits for its password, why it does.
+fn last_error(session: &Session) -> Option<String> {
+    if session.is_held() {
+        let problem = session.config.problem.as_ref();
+        return Some(problem.map_or("waits for its password".into(), |problem| problem.message.to_string()));
     }
+    let reason = session.machine.last_error()?;
+    let signed = session.config.authentication.password().is_some();
+    Some(match (reason, &session.hint) {
+        (DownReason::Timeout(_), Some(hint)) if signed => format!("{reason}; {hint}"),
+        _ => reason.to_string(),
+    })
 }

@@ -1,9 +1,14 @@
 //! Listening sockets, one task each.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bellhop_core::Password;
 use bellhop_net::tcp;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -18,36 +23,88 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub(super) struct Listeners {
     config: Option<ListenConfig>,
-    tasks: Vec<(SocketAddr, JoinHandle<()>)>,
+    /// Neighbours that must sign, by address.
+    passwords: BTreeMap<IpAddr, Password>,
+    open: Vec<Listener>,
     errors: Vec<String>,
 }
 
+/// A socket that listens, and who must sign what reaches it.
+struct Listener {
+    address: SocketAddr,
+    socket: Arc<TcpListener>,
+    passwords: BTreeMap<IpAddr, Password>,
+    task: JoinHandle<()>,
+}
+
+impl Listener {
+    /// Gives the socket the keys that it does not have, and takes away those that are no more.
+    fn sign(&mut self, wanted: &BTreeMap<IpAddr, Password>) -> io::Result<()> {
+        let same_family = |neighbour: &IpAddr| neighbour.is_ipv4() == self.address.is_ipv4();
+        let gone: Vec<IpAddr> =
+            self.passwords.keys().filter(|neighbour| !wanted.contains_key(*neighbour)).copied().collect();
+        for neighbour in gone {
+            tcp::set_password(&*self.socket, IpNet::from(neighbour), None)?;
+            self.passwords.remove(&neighbour);
+        }
+        for (neighbour, password) in wanted.iter().filter(|(neighbour, _)| same_family(neighbour)) {
+            if self.passwords.get(neighbour) != Some(password) {
+                tcp::set_password(&*self.socket, IpNet::from(*neighbour), Some(password)).map_err(|error| {
+                    io::Error::new(error.kind(), format!("the password of {neighbour}: {error}"))
+                })?;
+                self.passwords.insert(*neighbour, password.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Listeners {
-    /// Listens as configured, leaving alone what is open already. Call it again while there are errors.
-    pub(super) fn apply(&mut self, config: Option<ListenConfig>, reports: &mpsc::Sender<Report>) {
+    /// Listens as configured, leaving alone what is open already; neighbours with a password must sign. Call
+    /// [`Self::retry`] while there are errors.
+    pub(super) fn apply(
+        &mut self,
+        config: Option<ListenConfig>,
+        passwords: BTreeMap<IpAddr, Password>,
+        reports: &mpsc::Sender<Report>,
+    ) {
         self.config = config;
+        self.passwords = passwords;
         self.retry(reports);
     }
 
-    /// Opens what is not open yet.
+    /// Opens what is not open yet, and gives the keys that are not there yet.
     pub(super) fn retry(&mut self, reports: &mpsc::Sender<Report>) {
         let wanted = addresses(self.config.as_ref());
-        self.tasks.retain(|(address, task)| {
-            let keep = wanted.contains(address);
+        self.open.retain(|listener| {
+            let keep = wanted.contains(&listener.address);
             if !keep {
-                task.abort();
+                listener.task.abort();
             }
             keep
         });
         self.errors.clear();
         for address in wanted {
-            if self.tasks.iter().any(|(open, _)| *open == address) {
+            if let Some(listener) = self.open.iter_mut().find(|open| open.address == address) {
+                if let Err(error) = listener.sign(&self.passwords) {
+                    tracing::warn!(%address, %error, "a neighbour cannot connect");
+                    self.errors.push(format!("listening on {address}: {error}"));
+                }
                 continue;
             }
-            match tcp::listen(address) {
-                Ok(listener) => {
+            let passwords: BTreeMap<IpAddr, Password> = self
+                .passwords
+                .iter()
+                .filter(|(neighbour, _)| neighbour.is_ipv4() == address.is_ipv4())
+                .map(|(neighbour, password)| (*neighbour, password.clone()))
+                .collect();
+            let keys = passwords.iter().map(|(neighbour, password)| (*neighbour, password));
+            match tcp::listen(address, keys) {
+                Ok(socket) => {
                     tracing::info!(%address, "listening for BGP");
-                    self.tasks.push((address, tokio::spawn(accept(listener, reports.clone()))));
+                    let socket = Arc::new(socket);
+                    let task = tokio::spawn(accept(socket.clone(), reports.clone()));
+                    self.open.push(Listener { address, socket, passwords, task });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "passive peers cannot connect");
@@ -65,7 +122,7 @@ impl Listeners {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(|(_, task)| task.abort());
+        self.open.iter().for_each(|listener| listener.task.abort());
     }
 }
 
@@ -76,7 +133,7 @@ fn addresses(config: Option<&ListenConfig>) -> Vec<SocketAddr> {
     addresses.iter().map(|address| SocketAddr::new(*address, config.port)).collect()
 }
 
-async fn accept(listener: TcpListener, reports: mpsc::Sender<Report>) {
+async fn accept(listener: Arc<TcpListener>, reports: mpsc::Sender<Report>) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {

@@ -8,6 +8,8 @@ use bellhop_bgp::{Counters, State};
 use bellhop_core::{Family, ObjectName};
 use serde::Serialize;
 
+use super::PeerTrouble;
+
 /// Every peer at one moment.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,6 +52,8 @@ pub struct PeerSnapshot {
     pub counters: Counters,
     /// What ended the last session or attempt; `None` while a session is up.
     pub last_error: Option<String>,
+    /// What is wrong with the Secret of its password.
+    pub problem: Option<PeerTrouble>,
     /// Routes that the session cannot carry.
     pub refused: Vec<FamilyRefusal>,
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use bellhop_core::World;
 use bellhop_core::objects::{BgpPeer, Node};
 use bellhop_core::settings::SpeakerSettings;
+use bellhop_core::{ObjectRef, World};
 
-use crate::bgp::{BgpConfig, GracefulRestart, ListenConfig, PeerConfig};
+use crate::bgp::{Authentication, BgpConfig, GracefulRestart, ListenConfig, PeerConfig, PeerTrouble};
 
 /// The configuration of `node`'s BGP task: every BGPPeer that selects the node and has an AS number on our side.
 pub(super) fn bgp_config(
@@ -20,7 +20,8 @@ pub(super) fn bgp_config(
         .values()
         .filter(|peer| peer.node_selector.matches(&node.labels))
         .filter_map(|peer| {
-            Some((peer.name.clone(), peer_config(peer, peer.local_asn.or(settings.asn)?, restarted)))
+            let config = peer_config(peer, peer.local_asn.or(settings.asn)?, restarted);
+            Some((peer.name.clone(), PeerConfig { problem: password_trouble(world, peer), ..config }))
         })
         .collect();
     let listen = peers
@@ -51,6 +52,13 @@ fn peer_config(peer: &BgpPeer, local_asn: u32, restarted: bool) -> PeerConfig {
         keepalive_time: peer.keepalive_time,
         connect_retry: peer.connect_retry_time,
         ebgp_multihop: peer.ebgp_multihop,
+        ttl_security: peer.ttl_security,
+        authentication: match &peer.password {
+            _ if peer.awaits_password() => Authentication::Awaited,
+            Some(password) => Authentication::Password(password.clone()),
+            None => Authentication::Nothing,
+        },
+        problem: None,
         families: peer.families.clone(),
         // The restart mark stands only within one boot, whose kernel kept forwarding.
         graceful_restart: peer
@@ -58,4 +66,12 @@ fn peer_config(peer: &BgpPeer, local_asn: u32, restarted: bool) -> PeerConfig {
             .map(|restart_time| GracefulRestart { restart_time, forwarding_preserved: restarted }),
         shutdown_text: peer.shutdown_text.clone(),
     }
+}
+
+/// What is wrong with the Secret that a peer names.
+fn password_trouble(world: &World, peer: &BgpPeer) -> Option<PeerTrouble> {
+    peer.password_secret.as_ref()?;
+    let problems = world.problems().get(&ObjectRef::cluster("BGPPeer", peer.name.clone()))?;
+    let problem = problems.iter().find(|problem| problem.field == BgpPeer::PASSWORD_FIELD)?;
+    Some(PeerTrouble { reason: problem.reason.as_str().into(), message: problem.message.as_str().into() })
 }

@@ -29,6 +29,7 @@ const POLICIES_MAX: usize = 64;
 /// Longest texts, in characters, as the kind allows.
 const MESSAGE_MAX: usize = 256;
 const POLICY_MESSAGE_MAX: usize = 512;
+const SESSION_MESSAGE_MAX: usize = 512;
 
 /// What the status is made from.
 pub struct View<'a> {
@@ -172,6 +173,12 @@ fn session((name, peer): (&ObjectName, &PeerSnapshot)) -> SessionState {
         state: peer.state.to_string(),
         since: since.map(|since| since.to_string()).unwrap_or_default(),
         last_error: cut(peer.last_error.as_deref().unwrap_or_default(), MESSAGE_MAX),
+        reason: peer.problem.as_ref().map(|problem| problem.reason.to_string()).unwrap_or_default(),
+        message: peer
+            .problem
+            .as_ref()
+            .map(|problem| cut(&problem.message, SESSION_MESSAGE_MAX))
+            .unwrap_or_default(),
     }
 }
 

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::bgp::{BgpSnapshot, State};
+use crate::bgp::{BgpSnapshot, PeerTrouble, State};
 use crate::planning::Event;
 
 /// Shortest time between two writes.
@@ -134,12 +134,15 @@ fn ready(status: &SpeakerStateStatus) -> bool {
 }
 
 /// What of the sessions stands in the status; their counters change all the time and do not.
-type Sessions = Vec<(ObjectName, State, Option<u64>, Option<String>)>;
+type Sessions = Vec<(ObjectName, State, Option<u64>, Option<String>, Option<PeerTrouble>)>;
 
 fn sessions_of(snapshot: &BgpSnapshot) -> Sessions {
     let peers = snapshot.peers.iter();
     peers
-        .map(|(name, peer)| (name.clone(), peer.state, peer.established_since, peer.last_error.clone()))
+        .map(|(name, peer)| {
+            let (error, problem) = (peer.last_error.clone(), peer.problem.clone());
+            (name.clone(), peer.state, peer.established_since, error, problem)
+        })
         .collect()
 }
 

@@ -191,6 +191,8 @@ impl Api {
             state: (*state).into(),
             since: String::new(),
             last_error: String::new(),
+            reason: String::new(),
+            message: String::new(),
         });
         let state = bellhop_api::SpeakerStateStatus { sessions: sessions.collect(), ..Default::default() };
         self.set_speaker(node, Some(Status::Speaker { state: Box::new(state), live }));

@@ -81,6 +81,7 @@ fn sessions(state: State) -> BgpSnapshot {
         updates_sent: 0,
         counters: Default::default(),
         last_error: (state != State::Established).then(|| "é".repeat(1000)),
+        problem: None,
         refused: vec![],
     };
     BgpSnapshot { peers: [("router".into(), peer)].into(), ..BgpSnapshot::default() }
