@@ -27,8 +27,8 @@ use crate::claims::{Claims, Finished, Holders};
 use crate::conditions::{Told, timestamp};
 use crate::peer_troubles::PeerTroubles;
 use crate::sessions::{PeerSessions, Sessions};
-use crate::waiting::Waiting;
 use crate::silent::SilentNodes;
+use crate::waiting::Waiting;
 use crate::write::{Answer, Write};
 
 mod measure;

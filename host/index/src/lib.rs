@@ -31,8 +31,8 @@ mod watched;
 
 pub use claim::{ClaimError, claim_object, claim_of};
 pub use convert::{Kind, Options};
-pub use document::FILE_MAX_BYTES;
 pub use copy::{COPY_MODULE_KEY, COPY_SPEC_KEY, policy_of_copy};
+pub use document::FILE_MAX_BYTES;
 pub use index::{Batch, Index};
 pub use source::{Folder, Folders, ManifestSource, WhenEmpty};
 pub use watched::{Policies, Watched};
