@@ -11,8 +11,8 @@ mod leader;
 mod local;
 mod nodes;
 mod outage;
-mod policies;
 mod passwords;
+mod policies;
 mod publication;
 mod rbac;
 mod services;
@@ -268,6 +268,13 @@ pub const ALL: &[Case] = &[
         run: rbac::kubectl_bellhop,
     },
     Case {
+        name: "9-password-secret",
+        proves: "a BGPPeer that is there before its Secret waits, says what would be right, never goes without, and heals",
+        short: false,
+        needs_test_cluster: true,
+        run: passwords::peer_waits_for_its_secret,
+    },
+    Case {
         name: "9-13-to-16-named-pools",
         proves: "Services get addresses of the pool that they name, with autoAssign and without, and keep them",
         short: false,
@@ -275,13 +282,6 @@ pub const ALL: &[Case] = &[
         run: catalogue::assignment::named_pools,
     },
     Case {
-    Case {
-        name: "9-password-secret",
-        proves: "a BGPPeer that is there before its Secret waits, says what would be right, never goes without, and heals",
-        short: false,
-        needs_test_cluster: true,
-        run: passwords::peer_waits_for_its_secret,
-    },
         name: "9-39-foreign-class",
         proves: "a Service of another load balancer's class gets no address",
         short: false,
