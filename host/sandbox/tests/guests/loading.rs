@@ -209,3 +209,9 @@ fn a_module_that_answers_its_own_case_differently_is_refused_with_both_answers()
     let error = refused(&with_self_test(json!({"withold": "private"})));
     assert!(error.message.contains("malformed expect"), "{error}");
 }
+
+#[test]
+fn a_refusal_names_the_version_that_the_module_says_it_is_once_that_was_read() {
+    assert_eq!(refused(&with_self_test(json!({"advertise": {"med": 5}}))).version, "1.0.0");
+    assert_eq!(refused(b"\0asm").version, "");
+}
