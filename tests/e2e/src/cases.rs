@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::Site;
 
+mod aggregate;
 mod catalogue;
 mod data_path;
 mod install;
@@ -154,6 +155,13 @@ pub const ALL: &[Case] = &[
         short: false,
         needs_test_cluster: true,
         run: publication::routes_never_lead_the_data_path,
+    },
+    Case {
+        name: "3-aggregate",
+        proves: "one prefix stands for the addresses of a pool, unused ones are refused without a loop, Local has its host routes",
+        short: false,
+        needs_test_cluster: true,
+        run: aggregate::aggregate,
     },
     Case {
         name: "4-leader-lost",
