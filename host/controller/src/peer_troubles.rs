@@ -45,10 +45,8 @@ impl PeerTroubles {
     /// What is wrong with the Secret that a peer names: as the first node that says so has it.
     pub(crate) fn of(&self, peer: &BgpPeer, object: &ObjectRef) -> Option<Problem> {
         let secret = peer.password_secret.as_ref()?;
-        let told = self
-            .speakers
-            .iter()
-            .find_map(|(node, speaker)| Some((node, speaker.troubles.get(&peer.name)?)));
+        let told =
+            self.speakers.iter().find_map(|(node, speaker)| Some((node, speaker.troubles.get(&peer.name)?)));
         let (node, (reason, message)) = told?;
         let message = format!("{message} (as {node} has it)");
         Some(Problem::new(object.clone(), reason, BgpPeer::PASSWORD_FIELD, &**secret, message))

@@ -32,7 +32,9 @@ pub(crate) struct Secret {
 /// Why a Secret holds no password of a session. Tells nothing of what it holds.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum SecretFault {
-    #[error("has the type {0} and must have the type {TYPE}; a Secret's type cannot be changed: delete it and make it anew")]
+    #[error(
+        "has the type {0} and must have the type {TYPE}; a Secret's type cannot be changed: delete it and make it anew"
+    )]
     Type(String),
     #[error("has {0} and must have the key {KEY}")]
     NoKey(String),
@@ -152,7 +154,10 @@ mod tests {
     fn what_is_wrong_with_a_secret_is_said_without_what_it_holds() {
         let data = |text: &str| json!({"type": TYPE, "data": {"password": text}});
         for (value, words) in [
-            (json!({"data": {"password": "aHVzaA=="}}), "type Opaque and must have the type kubernetes.io/basic-auth"),
+            (
+                json!({"data": {"password": "aHVzaA=="}}),
+                "type Opaque and must have the type kubernetes.io/basic-auth",
+            ),
             (json!({"type": "kubernetes.io/tls", "data": {"tls.key": "aHVzaA=="}}), "type kubernetes.io/tls"),
             (json!({"type": TYPE}), "has no data and must have the key password"),
             (json!({"type": TYPE, "data": {"username": "aHVzaA=="}}), "has the keys username and must"),

@@ -45,7 +45,12 @@ fn listen(address: &str, known: &[(IpAddr, &Password)]) -> TcpListener {
     tcp::listen(SocketAddr::new(address.parse().unwrap(), 0), known.iter().copied()).unwrap()
 }
 
-async fn dial(listener: &TcpListener, password: Option<&str>, ttl: Ttl, patience: Duration) -> io::Result<TcpStream> {
+async fn dial(
+    listener: &TcpListener,
+    password: Option<&str>,
+    ttl: Ttl,
+    patience: Duration,
+) -> io::Result<TcpStream> {
     dial_from(None, listener, password, ttl, patience).await
 }
 
@@ -157,7 +162,10 @@ fn a_new_password_on_both_sides_leaves_the_connection_and_loses_nothing() {
             set_password(&client, IpNet::from(neighbour), Some(&new)).unwrap();
             client.write_all(b"in between").await.unwrap();
             until("the other side drops what it cannot check", |now| now.wrong > before.wrong).await;
-            assert!(is_silent(&server, Duration::from_millis(100)).await, "what has another signature arrived");
+            assert!(
+                is_silent(&server, Duration::from_millis(100)).await,
+                "what has another signature arrived"
+            );
 
             set_password(&server, IpNet::from(neighbour), Some(&new)).unwrap();
             heard(&mut server, b"in between").await;

@@ -165,8 +165,8 @@ async fn ask(client: &Client, path: &str) -> Result<Answer, Failure> {
         Err(failure) => return Err(failure),
     };
     // The error's text could show what the Secret holds.
-    let value: Value =
-        serde_json::from_slice(&bytes).map_err(|_| Failure::silent("the Secret is no JSON that can be read"))?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|_| Failure::silent("the Secret is no JSON that can be read"))?;
     let version = value.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
     Ok(Answer::Content(version.to_owned(), value))
 }

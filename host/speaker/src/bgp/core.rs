@@ -21,7 +21,9 @@ use super::listener::Listeners;
 use super::log::log;
 use super::snapshot::{BgpSnapshot, FamilyRefusal, PeerSnapshot, unix_milliseconds};
 use super::transport::{password_hint, prepare, transport, ttl};
-use super::{Authentication, BgpConfig, Command, PeerConfig, PeerProblem, REPORTS, RouteChange, ShutdownMode};
+use super::{
+    Authentication, BgpConfig, Command, PeerConfig, PeerProblem, REPORTS, RouteChange, ShutdownMode,
+};
 
 /// The machine gives a dial up by itself; the socket's own limit only has to be longer.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);

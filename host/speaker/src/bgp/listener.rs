@@ -49,9 +49,9 @@ impl Listener {
         }
         for (neighbour, password) in wanted.iter().filter(|(neighbour, _)| same_family(neighbour)) {
             if self.passwords.get(neighbour) != Some(password) {
-                tcp::set_password(&*self.socket, IpNet::from(*neighbour), Some(password)).map_err(|error| {
-                    io::Error::new(error.kind(), format!("the password of {neighbour}: {error}"))
-                })?;
+                tcp::set_password(&*self.socket, IpNet::from(*neighbour), Some(password)).map_err(
+                    |error| io::Error::new(error.kind(), format!("the password of {neighbour}: {error}")),
+                )?;
                 self.passwords.insert(*neighbour, password.clone());
             }
         }

@@ -31,10 +31,10 @@ struct Lab {
 /// What the body of a test sees of the lab.
 pub(crate) struct Inside {
     router: String,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
-fn run(command: &str) {
+pub(crate) fn run(command: &str) {
     let mut words = command.split_whitespace();
     let program = words.next().expect("a program");
     let output =

@@ -8,16 +8,14 @@
 mod lab;
 mod security;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellhop_core::RouteAttributes;
 use bellhop_core::route::{Community, LargeCommunity};
-use bellhop_speaker::bgp::{BgpHandle, GracefulRestart, PeerConfig, RouteChange, ShutdownMode, State};
-use lab::{Inside, PATIENCE, PEER, ROUTER, SPEAKER, config, established, in_lab, peer, until};
-use serde_json::Value;
+use bellhop_speaker::bgp::{BgpConfig, BgpHandle, GracefulRestart, PeerConfig, RouteChange, ShutdownMode, State};
+use lab::{Inside, PEER, SPEAKER, config, established, in_lab, peer, run, until};
 
 fn attributes(med: u32) -> Arc<RouteAttributes> {
     Arc::new(RouteAttributes {
