@@ -1,7 +1,7 @@
 //! What the lab runs: the programs, and the plugins as WebAssembly modules.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -75,6 +75,19 @@ pub(crate) fn build_programs(session: &mut Session, release: bool) -> Result<()>
 pub(crate) fn build_cluster(session: &mut Session) -> Result<()> {
     let script = session.metadata.workspace_root.join(CLUSTER_SCRIPTS).join("build.sh");
     session.run(&mut Command::new(script))
+}
+
+/// Builds the peers that benches run beside Bellhop, where they are not there; the folder where they are.
+pub(crate) fn build_peers(session: &Session) -> Result<PathBuf> {
+    let script = session.metadata.workspace_root.join("tests/benches/peers/build.sh");
+    let output = Command::new(&script)
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("start {}", script.display()))?;
+    if !output.status.success() {
+        bail!("{} ended with {}", script.display(), output.status);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
 }
 
 /// Builds every plugin with the tool that its author would use.

@@ -4,7 +4,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
-use crate::artefacts::{self, ALL_BUT_THE_COMPILER, Artefacts, build_cluster, build_plugins, build_programs};
+use crate::artefacts::{
+    self, ALL_BUT_THE_COMPILER, Artefacts, build_cluster, build_peers, build_plugins, build_programs,
+};
 use crate::metadata::{Metadata, cargo};
 use crate::rules::{place, read, sources, words};
 use crate::step::{self, Session};
@@ -133,8 +135,9 @@ fn bench(names: &[&str]) -> Result<ExitCode> {
     build_cluster(&mut session)?;
     build_programs(&mut session, true)?;
     build_plugins(&mut session, &artefacts)?;
+    let peers = build_peers(&session)?;
     let mut command = Command::new(artefacts.program("benches"));
-    command.args(names).envs(artefacts.environment());
+    command.args(names).envs(artefacts.environment()).env("BELLHOP_METALLB", peers.join("metallb"));
     let status = command.status()?;
     Ok(exit(status.success()))
 }

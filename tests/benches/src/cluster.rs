@@ -23,6 +23,7 @@ pub mod allocation;
 pub mod announcing;
 pub mod api;
 pub mod counts;
+pub mod metallb;
 pub mod objects;
 pub mod programs;
 pub mod site;

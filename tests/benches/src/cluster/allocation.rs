@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::api::{Api, Written};
 use super::counts::Writes;
+use super::metallb;
 use super::objects::{self, SERVICES, Service};
 use super::programs::Program;
 use super::site::{Site, Snapshot, wait_until};
@@ -15,6 +16,8 @@ use crate::row::{Row, Unit, megabytes};
 
 /// How many writes the bare client tries to have under way at a time, on the first run; it keeps what was fastest.
 const CONCURRENCIES: [usize; 3] = [8, 16, 32];
+/// The most Services that peers are measured with: MetalLB needs minutes for ten times as many.
+const PEERS_MAX: u32 = 1_000;
 /// With what Services are made, which is not measured.
 pub(super) const MAKING: usize = 16;
 /// The most that the controller may take of a bare client's time.
@@ -84,6 +87,10 @@ pub fn run(site: &Site, services: u32, before: Standing, rows: &mut Vec<Row>) ->
         Unit::Seconds,
         bare.as_secs_f64(),
     ));
+    if let (true, Some(metallb)) = (services <= PEERS_MAX, metallb::folder()) {
+        metallb::run(site, &metallb, services, bare, rows).context("MetalLB")?;
+        site.restore(&snapshot)?;
+    }
     let controller = controller_run(site, services, bare, rows)?;
     Ok(Standing {
         created,

@@ -32,6 +32,14 @@ const SERVER: &str = "https://192.0.2.10:6443";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/bellhop");
 /// Namespace of the installation.
 const NAMESPACE: &str = "bellhop-system";
+/// Of the bench's Services.
+const CLASS: &str = "bellhop.dev/bellhop";
+/// For MetalLB, as large as Bellhop's.
+const METALLB_POOL: &str = "apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: {name: bench, namespace: bellhop-system}
+spec: {addresses: [198.19.0.0/16]}
+";
 /// The leader's Lease.
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/bellhop-system/leases/bellhop-controller";
 /// Where the controller answers probes, in the router's namespace.
@@ -180,6 +188,32 @@ impl Site {
         command.arg("--compiler").arg(&self.programs.compiler).args(["--listen", CONTROLLER_PROBES]);
         command.env("KUBECONFIG", kubeconfig);
         self.start("controller", command)
+    }
+
+    /// Applies MetalLB's CRDs, of which `crds` is the folder, and a pool like Bellhop's.
+    ///
+    /// # Errors
+    /// When they are refused.
+    pub fn install_metallb(&self, crds: &Path) -> Result<()> {
+        let crds = crds.to_string_lossy();
+        self.cluster.kubectl(&["apply", "--server-side", "-f", &crds])?;
+        self.cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"])?;
+        // Discovery may lag behind the condition.
+        wait_until("MetalLB's pool is accepted", START, || Ok(self.cluster.apply(METALLB_POOL).ok()))?;
+        Ok(())
+    }
+
+    /// Starts MetalLB's controller as an administrator, without webhooks, for the class of the bench's Services.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_metallb(&self, program: &Path) -> Result<Program> {
+        let config = self.cluster.kubectl_json(&["config", "view", "--raw"])?;
+        let mut command = self.router().command(program);
+        command.args(["--namespace", NAMESPACE, "--lb-class", CLASS, "--log-level", "warn"]);
+        command.args(["--webhook-mode", "disabled", "--disable-cert-rotation", "--port", "0"]);
+        command.env("KUBECONFIG", self.kubeconfig("metallb", config)?);
+        self.start("metallb", command)
     }
 
     /// Starts the node's speaker.
