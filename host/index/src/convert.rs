@@ -207,7 +207,9 @@ impl Projection {
             }
             Delta::Policy(name, object) => (Kind::DecisionPolicy, cluster(name), object.map(Self::Policy)),
             Delta::Module(name, object) => (Kind::ConfigMap, cluster(name), object.map(Self::Module)),
-            Delta::SilentNodes(_) | Delta::OwnSpeaker(_) | Delta::Problems(..) | Delta::Synced => return None,
+            Delta::SilentNodes(_) | Delta::OwnSpeaker(_) | Delta::Problems(..) | Delta::Synced => {
+                return None;
+            }
         })
     }
 }

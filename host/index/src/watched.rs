@@ -191,10 +191,7 @@ impl Watched {
         }
         self.settle(&mut Vec::new());
         let restored = self.kinds.values().flat_map(|kept| kept.entries.values());
-        restored
-            .filter(|entry| entry.list == 0)
-            .filter_map(|entry| entry.in_force.as_ref()?.set())
-            .collect()
+        restored.filter(|entry| entry.list == 0).filter_map(|entry| entry.in_force.as_ref()?.set()).collect()
     }
 
     /// Every object in force, as deltas.

@@ -115,7 +115,11 @@ pub fn counting(nodes: impl Iterator<Item = (bool, bool)>) -> Counting {
         before += 1;
         heard += usize::from(can_announce);
     }
-    if heard > 0 { Counting { nodes: heard, silent: false } } else { Counting { nodes: before, silent: true } }
+    if heard > 0 {
+        Counting { nodes: heard, silent: false }
+    } else {
+        Counting { nodes: before, silent: true }
+    }
 }
 
 /// How many of `before` eligible nodes a policy may take for readiness alone, where earlier ones took

@@ -290,7 +290,10 @@ fn uninstalling_drains_with_rights_of_its_own_and_gives_the_slowest_speaker_its_
     assert_eq!(stop, 300);
     let speaker = &find(&rendered, "DaemonSet", "bellhop-speaker").pod().unwrap()["containers"][0];
     let args = speaker["args"].as_array().unwrap();
-    assert!(args.iter().any(|arg| arg == "--grace-period=300"), "it cannot tell that a drain does not fit: {args:?}");
+    assert!(
+        args.iter().any(|arg| arg == "--grace-period=300"),
+        "it cannot tell that a drain does not fit: {args:?}"
+    );
     let job = find(&rendered, "Job", "bellhop-drain");
     let args = job.pod().unwrap()["containers"][0]["args"].as_array().unwrap();
     let timeout =

@@ -167,7 +167,9 @@ fn a_stop_that_leaves_the_routes_leaves_the_table() {
 fn heard(site: &Site) -> Vec<String> {
     let frr = site.lab.frr(Router::A);
     let tables = Family::ALL.into_iter().map(|family| table(&frr, family).unwrap());
-    tables.flat_map(|table| table.into_iter().filter(|(_, paths)| !paths.is_empty()).map(|(prefix, _)| prefix)).collect()
+    tables
+        .flat_map(|table| table.into_iter().filter(|(_, paths)| !paths.is_empty()).map(|(prefix, _)| prefix))
+        .collect()
 }
 
 #[test]
@@ -175,7 +177,8 @@ fn an_aggregate_stands_for_its_addresses_and_unused_ones_of_it_are_refused_witho
     const AGGREGATES: [&str; 2] = ["203.0.113.0/24", "2001:db8:53::/64"];
     let unused: [IpAddr; 2] = ["203.0.113.200".parse().unwrap(), "2001:db8:53::200".parse().unwrap()];
     let (guard, site) = Site::start("test-aggregate", &[]);
-    let pools = [("203.0.113.10-203.0.113.99", AGGREGATES[0]), ("2001:db8:53::10-2001:db8:53::ff", AGGREGATES[1])];
+    let pools =
+        [("203.0.113.10-203.0.113.99", AGGREGATES[0]), ("2001:db8:53::10-2001:db8:53::ff", AGGREGATES[1])];
     for (range, prefix) in pools {
         site.manifests.replace("pools.yaml", &format!("- {range}"), &format!("- {prefix}"), 1).unwrap();
     }

@@ -93,7 +93,8 @@ pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Repor
     }
     let secret = spec.password_secret.as_deref();
     if let Some(name) = secret.filter(|name| !fields::is_subdomain(name)) {
-        let message = "must be the name of a Secret in Bellhop's namespace: lower-case letters, digits, - and .";
+        let message =
+            "must be the name of a Secret in Bellhop's namespace: lower-case letters, digits, - and .";
         report.wrong(Reason::InvalidValue, BgpPeer::PASSWORD_FIELD, name, message);
     }
     if let Some(text) = spec.shutdown_text.as_deref().filter(|text| text.len() > SHUTDOWN_TEXT_MAX) {

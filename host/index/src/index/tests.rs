@@ -374,7 +374,9 @@ fn peer_of(deltas: &[Delta]) -> (Option<bool>, Vec<String>) {
     for delta in deltas {
         match delta {
             Delta::Peer(_, Some(peer)) => opens = Some(!peer.awaits_password()),
-            Delta::Problems(_, problems) => told.extend(problems.iter().map(|problem| problem.reason.clone())),
+            Delta::Problems(_, problems) => {
+                told.extend(problems.iter().map(|problem| problem.reason.clone()))
+            }
             _ => {}
         }
     }

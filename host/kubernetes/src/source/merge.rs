@@ -351,9 +351,8 @@ impl Merge {
                 Progress::Refused => !topic.is_required(),
                 Progress::Waiting => false,
             });
-            self.whole = answered
-                && self.bodies.is_settled(&self.watched.referenced())
-                && self.secrets.is_settled();
+            self.whole =
+                answered && self.bodies.is_settled(&self.watched.referenced()) && self.secrets.is_settled();
             if self.whole && !std::mem::replace(&mut self.synced, true) {
                 self.batch.deltas.push(Delta::Synced);
             }

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use bellhop_core::RouteAttributes;
 use bellhop_core::route::{Community, LargeCommunity};
-use bellhop_speaker::bgp::{BgpConfig, BgpHandle, GracefulRestart, PeerConfig, RouteChange, ShutdownMode, State};
+use bellhop_speaker::bgp::{
+    BgpConfig, BgpHandle, GracefulRestart, PeerConfig, RouteChange, ShutdownMode, State,
+};
 use lab::{Inside, PEER, SPEAKER, config, established, in_lab, peer, run, until};
 
 fn attributes(med: u32) -> Arc<RouteAttributes> {

@@ -318,7 +318,8 @@ fn all_unready_while_ready(site: &Site, namespace: &str) -> Result<usize> {
 fn expect_all_endpoints(site: &Site, namespace: &str) -> Result<()> {
     wait_for("an endpoint is ready on every node", PODS, || {
         let served = ready_endpoints(site, namespace).map_err(|error| format!("{error:#}"))?;
-        let missing = Node::ALL.iter().filter(|node| !served.iter().any(|name| *name == *node.name())).count();
+        let missing =
+            Node::ALL.iter().filter(|node| !served.iter().any(|name| *name == *node.name())).count();
         if missing == 0 { Ok(()) } else { Err(format!("{missing} have none")) }
     })?;
     Ok(())

@@ -67,8 +67,8 @@ fn address(number: u16) -> IpAddr {
 
 /// The traffic policies take turns with every second Service.
 fn manifest(number: u16) -> String {
-    let family = if number % 2 == 0 { "IPv4" } else { "IPv6" };
-    let policy = if number / 2 % 2 == 0 { "Cluster" } else { "Local" };
+    let family = if number.is_multiple_of(2) { "IPv4" } else { "IPv6" };
+    let policy = if (number / 2).is_multiple_of(2) { "Cluster" } else { "Local" };
     let spec = format!("ipFamilies: [{family}], externalTrafficPolicy: {policy}");
     let annotations = format!("bellhop.dev/addresses: '{}'", address(number));
     let name = format!("early-{number}");

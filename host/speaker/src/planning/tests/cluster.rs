@@ -191,7 +191,7 @@ async fn a_node_about_to_be_deleted_drains_until_kube_proxy_says_otherwise() {
 async fn a_drain_wait_that_does_not_fit_into_the_grace_period_is_told_with_both_and_what_would_be_right() {
     let rig = ClusterRig::in_pod(true, Some(Duration::from_secs(60)));
     rig.rig.read(&[&manifests(""), &CLAIM.replace("wait: 0s", "wait: 41s")]).await;
-    let short = |status: &bellhop_core::report::Status| {
+    let short = |status: &Status| {
         status.problems.iter().find(|problem| problem.reason == "GracePeriodTooShort").cloned()
     };
     let status = rig.rig.wait_for("told", |status| short(status).is_some()).await;

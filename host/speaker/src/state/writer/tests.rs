@@ -56,7 +56,7 @@ impl Rig {
                 let Event::Report(reply) = event else { panic!("{event:?}") };
                 let condition = bellhop_api::Condition {
                     type_: "Ready".into(),
-                    status: bellhop_api::ConditionStatus::True,
+                    status: ConditionStatus::True,
                     observed_generation: None,
                     last_transition_time: String::new(),
                     reason: "Ready".into(),
