@@ -86,11 +86,7 @@ pub(crate) fn routes(text: &mut String, indent: &str, explanation: &ServiceExpla
                 .as_ref()
                 .map(|name| format!(" (Advertisement {name})"))
                 .unwrap_or_default();
-            let heard = match (&peer.attributes, &peer.why_not) {
-                (Some(sent), None) => attributes(sent),
-                (Some(sent), Some(why)) => format!("{} until it is withdrawn: {why}", attributes(sent)),
-                (None, why) => format!("not announced: {}", why.as_deref().unwrap_or("see above")),
-            };
+            let heard = heard(peer);
             *text += &format!("{indent}  {}{by}: {heard}\n", peer.peer);
             if let Some(prefix) = peer.outside_pool {
                 *text += &format!(

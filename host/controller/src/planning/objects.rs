@@ -107,7 +107,7 @@ impl Planner {
         None
     }
 
-    /// What is wrong with an object, by its source and by the ledger.
+    /// What is wrong with an object, by its source, by the ledger, and beside other objects.
     pub(super) fn problems_of(&self, object: &ObjectRef) -> Vec<Problem> {
         let problems = self.world.problems().get(object).into_iter().flatten();
         let mut problems: Vec<Problem> =
