@@ -145,6 +145,7 @@ fn what_is_right_is_taken(server: &Server) {
             "r",
             "{peerAddress: 'fe80::1', peerASN: 4294967294, gracefulRestart: {restartTime: 4095s}}",
         ),
+        ("BGPPeer", "r", &format!("{{{peer}, ttlSecurity: 254, passwordSecret: router-a.password}}")),
         ("Advertisement", "a", "{}"),
         ("Advertisement", "a", "{pools: [], poolSelector: {matchLabels: {reach: internet}}}"),
         (

@@ -182,6 +182,18 @@ pub(crate) const CASES: &[Case] = &[
         "{peerAddress: 192.0.2.1, peerASN: 64496, nextHop: {ipv6: 192.0.2.1}}",
         r#"spec.nextHop.ipv6: Invalid value: "192.0.2.1": must be an IPv6 address of one host, as 2001:db8::7"#,
     ),
+    (
+        "BGPPeer",
+        "r",
+        "{peerAddress: 192.0.2.1, peerASN: 64496, ttlSecurity: 1, ebgpMultiHop: 2}",
+        r#"spec.ttlSecurity: Invalid value: cannot stand beside ebgpMultiHop: keep ttlSecurity, which says over how many hops the router may be away"#,
+    ),
+    (
+        "BGPPeer",
+        "r",
+        "{peerAddress: 192.0.2.1, peerASN: 64496, passwordSecret: team-a/router}",
+        r#"spec.passwordSecret: Invalid value: "team-a/router": must be the name of a Secret in Bellhop's namespace: lower-case letters, digits, - and ."#,
+    ),
     // Advertisement.
     (
         "Advertisement",
