@@ -9,15 +9,19 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use bellhop_lab::command::output_of;
 use bellhop_lab::http::{self, RequestError, Stage};
 use bellhop_lab::netns::Namespace;
+use bellhop_lab::observe::kernel::Event;
 use bellhop_test_cluster::network::{REQUEST_TIMEOUT, inside};
+use k8s_openapi::jiff::civil::DateTime;
+use k8s_openapi::jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::routes::url;
@@ -26,7 +30,7 @@ use crate::site::{SOON, Site};
 /// Name of the router's interface and table, see [`Nowhere`].
 const NOWHERE: &str = "nowhere";
 /// Most failures that are kept of one address.
-const FAILURES_KEPT: usize = 5;
+const FAILURES_KEPT: usize = 100;
 
 /// What the clients of one address got.
 #[derive(Clone, Debug)]
@@ -39,7 +43,26 @@ struct Tally {
     moved: u64,
     /// Answers, which name pod and node.
     by: BTreeSet<String>,
-    failures: Vec<String>,
+    failures: Vec<Failure>,
+}
+
+/// A connection that was not answered.
+#[derive(Clone, Debug)]
+struct Failure {
+    /// From when to when it was waited for.
+    during: RangeInclusive<SystemTime>,
+    /// It had come about.
+    connected: bool,
+    #[expect(dead_code, reason = "read by people, in the error")]
+    what: String,
+}
+
+impl Failure {
+    /// Whether the router changed the next hops of the address meanwhile: then what was said on the connection reached a
+    /// node that does not know it. That node may reset it, or drop as invalid what it cannot place, as kube-proxy does.
+    fn is_moved(&self, changes: &[SystemTime]) -> bool {
+        self.connected && changes.iter().any(|at| self.during.contains(at))
+    }
 }
 
 /// What all clients got.
@@ -115,7 +138,8 @@ impl Site {
 
     /// Asks every one of `addresses`, each from a client of its own with `pause` between two connections, while `work` goes
     /// on, which begins when each client has found that there is no route. From the first answer on every connection to an
-    /// address must have been answered, and none before it may have failed in another way than without a route.
+    /// address must have been answered, but for one on its way while the router changed that address's next hops, and none
+    /// before it may have failed in another way than without a route.
     ///
     /// # Errors
     /// Those of `work`; then with what the clients got instead.
@@ -127,6 +151,7 @@ impl Site {
         work: impl FnOnce() -> Result<()> + Send,
     ) -> Result<Knocked> {
         let client = self.cluster()?.client();
+        let mut recording = self.cluster()?.record_routes("knock")?;
         let stop = AtomicBool::new(false);
         let refused_before = nowhere.refused()?;
         // Each client says once that it has begun.
@@ -146,7 +171,14 @@ impl Site {
                 .collect();
             (worked, tallies)
         });
-        let tallies = tallies?;
+        let mut tallies = tallies?;
+        let changes = recording.events()?;
+        for tally in &mut tallies {
+            let changes = changes_of(tally.address, &changes)?;
+            let failures = tally.failures.len();
+            tally.failures.retain(|failure| !failure.is_moved(&changes));
+            tally.moved += (failures - tally.failures.len()) as u64;
+        }
         let failed: Vec<&Tally> = tallies.iter().filter(|tally| !tally.failures.is_empty()).collect();
         ensure!(failed.is_empty(), "routes led where nothing answers: {failed:#?}");
         worked.with_context(|| format!("{tallies:?}"))?;
@@ -165,12 +197,24 @@ impl Site {
     }
 }
 
+/// When the router set or deleted its route to an address.
+fn changes_of(address: IpAddr, events: &[Event]) -> Result<Vec<SystemTime>> {
+    let destination = address.to_string();
+    let own = events.iter().filter(|event| event.destination == destination);
+    own.map(|event| {
+        let at: DateTime = event.at.parse().with_context(|| format!("the time of {event:?}"))?;
+        Ok(at.to_zoned(TimeZone::system())?.timestamp().into())
+    })
+    .collect()
+}
+
 /// Asks one address from this thread's network namespace until told to stop.
 fn ask_until(address: IpAddr, pause: Duration, stop: &AtomicBool, begun: &SyncSender<()>) -> Tally {
     let ask = || http::get(url(address), None, REQUEST_TIMEOUT);
     let mut tally =
         Tally { address, early: 0, answered: 0, moved: 0, by: BTreeSet::new(), failures: Vec::new() };
     while !stop.load(Ordering::Relaxed) {
+        let begin = SystemTime::now();
         let mut answer = ask();
         if answer.as_ref().is_err_and(bellhop_lab::load::is_moved) {
             tally.moved += 1;
@@ -190,9 +234,10 @@ fn ask_until(address: IpAddr, pause: Duration, stop: &AtomicBool, begun: &SyncSe
             }
             Err(error) => {
                 if tally.failures.len() < FAILURES_KEPT {
-                    let after =
+                    let what =
                         format!("{error} ({:?}), after {} answers", error.source.kind(), tally.answered);
-                    tally.failures.push(after);
+                    let (during, connected) = (begin..=SystemTime::now(), error.stage == Stage::Answer);
+                    tally.failures.push(Failure { during, connected, what });
                 }
             }
         }
