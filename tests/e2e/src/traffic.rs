@@ -13,7 +13,7 @@ use crate::site::Site;
 
 /// Between two requests to the same address: some fifty in a second, each over a connection of its own.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Fewer requests than these prove nothing.
+/// Fewer requests than these prove nothing: traffic goes on until they were made.
 const ENOUGH: u64 = 100;
 
 /// Requests to some addresses, and a recording of the router's routes.
@@ -42,7 +42,8 @@ impl Site {
         let cluster = self.cluster()?;
         let urls: Vec<_> = addresses.iter().map(|address| url(*address)).collect();
         let recording = cluster.record_routes(name)?;
-        let requests = cluster.requests(Load::steady(&urls, PAUSE))?;
+        let at_least = ENOUGH.div_ceil(urls.len().max(1) as u64);
+        let requests = cluster.requests(Load { at_least, ..Load::steady(&urls, PAUSE) })?;
         Ok(Traffic { addresses: addresses.to_vec(), requests, recording })
     }
 }

@@ -171,6 +171,7 @@ impl Arguments {
                 let load = Load {
                     urls: arguments.url,
                     count: arguments.count,
+                    at_least: 0,
                     pause: Duration::from_micros(arguments.pause_us),
                     interface: arguments.interface,
                 };

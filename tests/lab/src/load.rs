@@ -36,6 +36,8 @@ pub struct Load {
     pub urls: Vec<Url>,
     /// Requests to each server, fewer where it fails several times in a row; `None` goes on until standard input ends.
     pub count: Option<u64>,
+    /// A load without a count goes on, after it was told to end, until it has made so many requests to each server.
+    pub at_least: u64,
     /// Pause between two requests to the same server.
     pub pause: Duration,
     /// Interface to bind to, so that one router alone is used.
@@ -149,7 +151,10 @@ pub fn run_until(load: &Load, stop: &AtomicBool) -> Report {
 fn ask_again_and_again(load: &Load, url: Url, stop: &AtomicBool) -> Tally {
     let mut tally = Tally::default();
     let mut failures_in_a_row = 0;
-    while load.count.map_or_else(|| !stop.load(Ordering::Relaxed), |count| tally.requests < count) {
+    while match load.count {
+        Some(count) => tally.requests < count,
+        None => !stop.load(Ordering::Relaxed) || tally.requests < load.at_least,
+    } {
         let start = std::time::Instant::now();
         tally.requests += 1;
         let mut result = http::get(url, load.interface.as_deref(), REQUEST_TIMEOUT);
@@ -201,12 +206,12 @@ fn now_us() -> u64 {
 impl Load {
     /// `count` requests to each of `urls`, one after the other without pause.
     pub fn burst(urls: &[Url], count: u64) -> Self {
-        Self { urls: urls.to_vec(), count: Some(count), pause: Duration::ZERO, interface: None }
+        Self { urls: urls.to_vec(), count: Some(count), at_least: 0, pause: Duration::ZERO, interface: None }
     }
 
     /// Requests to each of `urls` every `pause`, until stopped.
     pub fn steady(urls: &[Url], pause: Duration) -> Self {
-        Self { urls: urls.to_vec(), count: None, pause, interface: None }
+        Self { urls: urls.to_vec(), count: None, at_least: 0, pause, interface: None }
     }
 
     /// The same over one router alone.

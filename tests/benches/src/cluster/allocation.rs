@@ -122,7 +122,7 @@ fn controller_run(site: &Site, services: u32, bare: Duration, rows: &mut Vec<Row
     let mut controller = site.start_controller()?;
     let ready = site.wait_until_ready(&mut controller)?;
     let leads = site.wait_for_leader(&api, &mut controller)?;
-    let end = observation.wait(&api, services as usize, DEADLINE).with_context(|| controller.log_end())?;
+    let end = observation.wait_for_program(&api, services as usize, DEADLINE, &mut controller)?;
     let (time, processor) = (end.duration_since(ready.max(leads))?, processor_time(controller.pid())?);
     let at_end = Writes::of(&api)?.since(&before);
     eprintln!("  {services} Services, controller, until all have addresses: {time:.1?}; writes: {at_end}");

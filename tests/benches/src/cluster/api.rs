@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use bellhop_lab::netns::Namespace;
@@ -20,12 +20,17 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use super::programs::Program;
+
 /// Threads of the client; the machines that the limits are for have two processors.
 const THREADS: usize = 2;
 /// Most that a server may ask for before a request is made again (`Retry-After` of a 429).
 const RETRY_MAX: Duration = Duration::from_secs(10);
 /// Observed changes on their way to whoever waits for them; each is a time, so that a wait that starts late misses nothing.
 const OBSERVED: usize = 64 * 1024;
+
+/// Between two looks whether a program runs that is waited for.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A client of the API server whose connections begin in a network namespace.
 pub struct Api {
@@ -269,6 +274,26 @@ impl Observation {
     pub fn wait(&mut self, api: &Api, count: usize, deadline: Duration) -> Result<SystemTime> {
         self.until(api, deadline, |names, _| names.len() == count)
             .with_context(|| format!("waiting until {count} objects are as wanted"))
+    }
+
+    /// The same, for as long as `program` runs, which is to bring it about.
+    ///
+    /// # Errors
+    /// When they are fewer after `deadline`, the watch ended, or the program did; with the end of its log.
+    pub fn wait_for_program(
+        &mut self,
+        api: &Api,
+        count: usize,
+        deadline: Duration,
+        program: &mut Program,
+    ) -> Result<SystemTime> {
+        let end = Instant::now() + deadline;
+        loop {
+            match self.wait(api, count, LOOK) {
+                Err(_) if self.names.len() < count && Instant::now() < end => program.expect_running()?,
+                waited => return waited.with_context(|| program.log_end()),
+            }
+        }
     }
 
     /// Waits until the object of this name was as wanted, and says when it was.

@@ -39,8 +39,7 @@ pub fn run(site: &Site, folder: &Path, services: u32, bare: Duration, rows: &mut
     let mut observation = api.observe::<Service>(SERVICES, Service::with_address)?;
     let begin = SystemTime::now();
     let mut controller = site.start_metallb(&program)?;
-    let end = observation.wait(&api, services as usize, DEADLINE).with_context(|| controller.log_end())?;
-    controller.expect_running()?;
+    let end = observation.wait_for_program(&api, services as usize, DEADLINE, &mut controller)?;
     let (time, processor) = (end.duration_since(begin)?, processor_time(controller.pid())?);
     let memory = Memory::of(controller.pid())?;
     let writes = quiet(&api)?.since(&before);

@@ -32,6 +32,8 @@ const SERVER: &str = "https://192.0.2.10:6443";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/bellhop");
 /// Namespace of the installation.
 const NAMESPACE: &str = "bellhop-system";
+/// The pod that a speaker's token is for.
+const POD: &str = "bellhop-speaker-bench";
 /// Of the bench's Services.
 const CLASS: &str = "bellhop.dev/bellhop";
 /// For MetalLB, as large as Bellhop's.
@@ -115,7 +117,7 @@ impl Site {
         });
         self.cluster.patch_status("default", &format!("node/{name}"), &status.to_string())?;
         let pod = json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bellhop-speaker-bench", "namespace": NAMESPACE},
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": POD, "namespace": NAMESPACE},
             "spec": {"nodeName": name, "serviceAccountName": "bellhop-speaker",
                 "containers": [{"name": "speaker", "image": "localhost/bellhop:dev"}]},
         });
@@ -210,7 +212,17 @@ impl Site {
     pub fn start_metallb(&self, program: &Path) -> Result<Program> {
         let config = self.cluster.kubectl_json(&["config", "view", "--raw"])?;
         let mut command = self.router().command(program);
-        command.args(["--namespace", NAMESPACE, "--lb-class", CLASS, "--log-level", "warn"]);
+        // It looks up a pod of its own, to be the owner of what it makes; any will do.
+        command.args([
+            "--namespace",
+            NAMESPACE,
+            "--pod-name",
+            POD,
+            "--lb-class",
+            CLASS,
+            "--log-level",
+            "warn",
+        ]);
         command.args(["--webhook-mode", "disabled", "--disable-cert-rotation", "--port", "0"]);
         command.env("KUBECONFIG", self.kubeconfig("metallb", config)?);
         self.start("metallb", command)
@@ -221,17 +233,10 @@ impl Site {
     /// # Errors
     /// When it cannot be started.
     pub fn start_speaker(&self) -> Result<Program> {
-        let uid = self.cluster.kubectl(&[
-            "-n",
-            NAMESPACE,
-            "get",
-            "pod",
-            "bellhop-speaker-bench",
-            "-o",
-            "jsonpath={.metadata.uid}",
-        ])?;
+        let uid =
+            self.cluster.kubectl(&["-n", NAMESPACE, "get", "pod", POD, "-o", "jsonpath={.metadata.uid}"])?;
         let uid = format!("--bound-object-uid={uid}");
-        let pod = ["--bound-object-kind=Pod", "--bound-object-name=bellhop-speaker-bench", &uid];
+        let pod = ["--bound-object-kind=Pod", &format!("--bound-object-name={POD}"), &uid];
         let kubeconfig = self.with_token("bellhop-speaker", &pod)?;
         let state = self.cluster.state().join("bench-speaker");
         std::fs::create_dir_all(&state)?;
