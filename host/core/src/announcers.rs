@@ -3,7 +3,8 @@
 //! What facts say of a node does not tell that ([`crate::announce::facts`]): a node without a speaker, or whose routers are
 //! gone, may be as well as any other. A policy must leave a Service nodes that routers hear of, so only these count.
 //!
-//! Of other nodes a speaker knows what the controller tells; of its own node it goes by its own sessions.
+//! Of other nodes a speaker knows what the controller tells; of its own node it goes by its own sessions. In standalone
+//! form nobody tells, and every other node counts.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,8 +20,6 @@ pub struct OwnSpeaker {
     pub node: ObjectName,
     /// It has a session up.
     pub has_session: bool,
-    /// Nobody tells of other speakers (standalone form): no other node counts.
-    pub alone: bool,
 }
 
 /// The nodes that can announce. Without any word of them, all can.
@@ -35,7 +34,6 @@ impl Announcers {
     pub fn contains(&self, node: &ObjectName) -> bool {
         match &self.own {
             Some(own) if own.node == *node => own.has_session,
-            Some(own) if own.alone => false,
             _ => !self.silent.contains(node),
         }
     }
@@ -57,16 +55,16 @@ mod tests {
 
     #[test]
     fn a_speaker_goes_by_its_own_sessions_whatever_is_told_of_its_node() {
-        let own = |has_session, alone| OwnSpeaker { node: "a".into(), has_session, alone };
+        let own = |has_session| Some(OwnSpeaker { node: "a".into(), has_session });
         let silent = Arc::new(BTreeSet::from(["a".into(), "b".into()]));
         // own speaker, what is told, the nodes that can announce
         let table: [(Option<OwnSpeaker>, bool, &[&str]); 6] = [
             (None, false, &["a", "b", "c"]),
             (None, true, &["c"]),
-            (Some(own(true, false)), true, &["a", "c"]),
-            (Some(own(false, false)), false, &["b", "c"]),
-            (Some(own(true, true)), false, &["a"]),
-            (Some(own(false, true)), true, &[]),
+            (own(true), true, &["a", "c"]),
+            (own(false), true, &["c"]),
+            (own(true), false, &["a", "b", "c"]),
+            (own(false), false, &["b", "c"]),
         ];
         for (own, told, expected) in table {
             let mut announcers = Announcers::default();

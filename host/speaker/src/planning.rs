@@ -255,10 +255,10 @@ impl Planning {
         self.note_allocator(touched);
     }
 
-    /// Takes over what this speaker knows of itself. In standalone form nobody tells of others, and it counts alone.
+    /// Takes over what this speaker knows of itself.
     fn apply_own(&mut self, has_session: bool) {
-        let (node, alone) = (self.options.node.clone(), self.allocator.is_some());
-        self.apply(Delta::OwnSpeaker(OwnSpeaker { node, has_session, alone }));
+        let node = self.options.node.clone();
+        self.apply(Delta::OwnSpeaker(OwnSpeaker { node, has_session }));
     }
 
     /// Every Service is decided again, as the policies in force changed.

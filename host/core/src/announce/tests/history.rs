@@ -71,9 +71,8 @@ fn any_delta() -> impl Strategy<Value = Delta> {
             let silent = [(NODE, here), ("node-2", there)].into_iter().filter(|(_, silent)| *silent);
             Delta::SilentNodes(Arc::new(silent.map(|(name, _)| name.into()).collect()))
         }),
-        any::<bool>().prop_map(|has_session| {
-            Delta::OwnSpeaker(OwnSpeaker { node: NODE.into(), has_session, alone: false })
-        }),
+        any::<bool>()
+            .prop_map(|has_session| { Delta::OwnSpeaker(OwnSpeaker { node: NODE.into(), has_session }) }),
         node_name.prop_map(|name| Delta::Node(name.into(), None)),
         (prop::sample::select(vec!["all", "special"]), 0..3_i32, 0..3_u32, aggregate::any_aggregation())
             .prop_map(|(name, priority, med, aggregation)| {

@@ -54,7 +54,7 @@ fn silent(nodes: &[&str]) -> Delta {
 fn rig(services: usize, decisions: &mut TakesThisNode) -> Rig {
     let mut rig = Rig::new(base());
     rig.apply((2..=6).map(|index| put_node(node(&format!("node-{index}"), &[]))));
-    rig.apply([Delta::OwnSpeaker(OwnSpeaker { node: NODE.into(), has_session: true, alone: false })]);
+    rig.apply([Delta::OwnSpeaker(OwnSpeaker { node: NODE.into(), has_session: true })]);
     for index in 0..services {
         let name = format!("s{index}");
         let address = format!("203.0.113.{index}");
