@@ -404,6 +404,19 @@ fn the_readme_lists_every_value() {
 }
 
 #[test]
+fn the_chart_that_the_upgrade_starts_from_has_another_version() {
+    let about: Value = serde_saphyr::from_str(&read("charts/bellhop/Chart.yaml").unwrap()).unwrap();
+    let package = format!("{}-{}.tgz", about["name"].as_str().unwrap(), about["version"].as_str().unwrap());
+    let previous: Vec<_> =
+        walk("tests/e2e/previous").into_iter().filter(|file| file.ends_with(".tgz")).collect();
+    assert_eq!(previous.len(), 1, "{previous:?}");
+    assert!(
+        !previous[0].ends_with(&package),
+        "{package} is the version before; Chart.yaml needs the next one"
+    );
+}
+
+#[test]
 fn the_chart_is_of_the_programs_version_and_runs_what_make_image_makes() {
     let about: Value = serde_saphyr::from_str(&read("charts/bellhop/Chart.yaml").unwrap()).unwrap();
     assert_eq!(about["appVersion"], env!("CARGO_PKG_VERSION"));

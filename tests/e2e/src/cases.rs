@@ -185,6 +185,13 @@ pub const ALL: &[Case] = &[
         run: upgrade::upgrade_under_traffic,
     },
     Case {
+        name: "6-upgrade-from-before",
+        proves: "helm upgrade from the chart of the version before deletes no route and fails no request",
+        short: true,
+        needs_test_cluster: true,
+        run: upgrade::upgrade_from_the_version_before,
+    },
+    Case {
         name: "7-classes",
         proves: "other load balancers' Services stay untouched, and those without a class are served in class-less mode alone",
         short: false,

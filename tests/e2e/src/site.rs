@@ -175,13 +175,23 @@ impl Site {
     /// # Errors
     /// With helm's words.
     pub fn install(&self, settings: &[&str]) -> Result<()> {
+        self.install_chart(CHART, settings)?;
+        self.as_installed.store(settings.is_empty(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The same with another chart, a folder or a package.
+    ///
+    /// # Errors
+    /// With helm's words.
+    pub fn install_chart(&self, chart: &str, settings: &[&str]) -> Result<()> {
         let cluster = self.cluster()?;
         self.as_installed.store(false, Ordering::Relaxed);
         let mut args = vec![
             "upgrade",
             "--install",
             RELEASE,
-            CHART,
+            chart,
             "--namespace",
             NAMESPACE,
             "--create-namespace",
@@ -190,9 +200,7 @@ impl Site {
         ];
         args.extend(settings.iter().flat_map(|setting| ["--set", setting]));
         args.extend(["--wait", "--timeout", "120s"]);
-        cluster.helm(&args)?;
-        self.as_installed.store(settings.is_empty(), Ordering::Relaxed);
-        Ok(())
+        cluster.helm(&args).map(drop)
     }
 
     /// True when helm would change nothing: it installed last without a setting, and the workloads are whole.
@@ -227,9 +235,17 @@ impl Site {
         }
         let kinds = "decisionpolicies,advertisements,bgppeers,addresspools,speakerconfigs";
         cluster.kubectl(&["delete", kinds, "--selector", "!bellhop.dev/base", "--ignore-not-found"])?;
-        self.apply(BASE)?;
+        self.apply_base()?;
         wait_for("no claim is left of other cases", SOON, || self.expect_no_claims())?;
         Ok(())
+    }
+
+    /// Applies the objects that every case starts from.
+    ///
+    /// # Errors
+    /// With the API server's words.
+    pub fn apply_base(&self) -> Result<()> {
+        self.apply(BASE)
     }
 
     fn expect_no_claims(&self) -> Result<(), String> {
