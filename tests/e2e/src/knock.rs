@@ -9,7 +9,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
@@ -17,19 +16,18 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use bellhop_lab::command::output_of;
 use bellhop_lab::http::{self, RequestError, Stage};
+use bellhop_lab::load::Failure;
 use bellhop_lab::netns::Namespace;
-use bellhop_lab::observe::kernel::Event;
 use bellhop_test_cluster::network::{REQUEST_TIMEOUT, inside};
-use k8s_openapi::jiff::civil::DateTime;
-use k8s_openapi::jiff::tz::TimeZone;
 use serde_json::Value;
 
+use crate::moved::Changes;
 use crate::routes::url;
 use crate::site::{SOON, Site};
 
 /// Name of the router's interface and table, see [`Nowhere`].
 const NOWHERE: &str = "nowhere";
-/// Most failures that are kept of one address.
+/// Most failures that are kept of one address: far more than a few changes of its next hops can move.
 const FAILURES_KEPT: usize = 100;
 
 /// What the clients of one address got.
@@ -39,30 +37,12 @@ struct Tally {
     /// Connections that were refused before the first answer.
     early: u64,
     answered: u64,
-    /// Connections that a change of the router's next hops moved to another node, and that were made again.
+    /// Connections that a change of the router's next hops moved to another node.
     moved: u64,
     /// Answers, which name pod and node.
     by: BTreeSet<String>,
+    /// Connections that were not answered, without those that moved.
     failures: Vec<Failure>,
-}
-
-/// A connection that was not answered.
-#[derive(Clone, Debug)]
-struct Failure {
-    /// From when to when it was waited for.
-    during: RangeInclusive<SystemTime>,
-    /// It had come about.
-    connected: bool,
-    #[expect(dead_code, reason = "read by people, in the error")]
-    what: String,
-}
-
-impl Failure {
-    /// Whether the router changed the next hops of the address meanwhile: then what was said on the connection reached a
-    /// node that does not know it. That node may reset it, or drop as invalid what it cannot place, as kube-proxy does.
-    fn is_moved(&self, changes: &[SystemTime]) -> bool {
-        self.connected && changes.iter().any(|at| self.during.contains(at))
-    }
 }
 
 /// What all clients got.
@@ -172,12 +152,13 @@ impl Site {
             (worked, tallies)
         });
         let mut tallies = tallies?;
-        let changes = recording.events()?;
+        let changes = Changes::of(&recording.events()?)?;
         for tally in &mut tallies {
-            let changes = changes_of(tally.address, &changes)?;
             let failures = tally.failures.len();
-            tally.failures.retain(|failure| !failure.is_moved(&changes));
-            tally.moved += (failures - tally.failures.len()) as u64;
+            // Nobody knows of the others when they broke.
+            ensure!(failures < FAILURES_KEPT, "{} broke at least {failures} times", tally.address);
+            tally.failures.retain(|failure| !changes.moved(tally.address, failure));
+            tally.moved = (failures - tally.failures.len()) as u64;
         }
         let failed: Vec<&Tally> = tallies.iter().filter(|tally| !tally.failures.is_empty()).collect();
         ensure!(failed.is_empty(), "routes led where nothing answers: {failed:#?}");
@@ -197,30 +178,13 @@ impl Site {
     }
 }
 
-/// When the router set or deleted its route to an address.
-fn changes_of(address: IpAddr, events: &[Event]) -> Result<Vec<SystemTime>> {
-    let destination = address.to_string();
-    let own = events.iter().filter(|event| event.destination == destination);
-    own.map(|event| {
-        let at: DateTime = event.at.parse().with_context(|| format!("the time of {event:?}"))?;
-        Ok(at.to_zoned(TimeZone::system())?.timestamp().into())
-    })
-    .collect()
-}
-
 /// Asks one address from this thread's network namespace until told to stop.
 fn ask_until(address: IpAddr, pause: Duration, stop: &AtomicBool, begun: &SyncSender<()>) -> Tally {
-    let ask = || http::get(url(address), None, REQUEST_TIMEOUT);
     let mut tally =
         Tally { address, early: 0, answered: 0, moved: 0, by: BTreeSet::new(), failures: Vec::new() };
     while !stop.load(Ordering::Relaxed) {
-        let begin = SystemTime::now();
-        let mut answer = ask();
-        if answer.as_ref().is_err_and(bellhop_lab::load::is_moved) {
-            tally.moved += 1;
-            answer = ask();
-        }
-        match answer {
+        let since = SystemTime::now();
+        match http::get(url(address), None, REQUEST_TIMEOUT) {
             Ok(reply) => {
                 tally.answered += 1;
                 tally.by.insert(reply.body);
@@ -234,10 +198,7 @@ fn ask_until(address: IpAddr, pause: Duration, stop: &AtomicBool, begun: &SyncSe
             }
             Err(error) => {
                 if tally.failures.len() < FAILURES_KEPT {
-                    let what =
-                        format!("{error} ({:?}), after {} answers", error.source.kind(), tally.answered);
-                    let (during, connected) = (begin..=SystemTime::now(), error.stage == Stage::Answer);
-                    tally.failures.push(Failure { during, connected, what });
+                    tally.failures.push(Failure::now(since, &error));
                 }
             }
         }

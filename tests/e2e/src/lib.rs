@@ -16,6 +16,7 @@
 pub mod cases;
 pub mod knock;
 pub mod machines;
+pub mod moved;
 pub mod objects;
 pub mod routes;
 pub mod run;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,8 @@ use crate::plan::Router;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(900);
 /// Most failures that a report lists; all are counted.
 const FAILURES_LISTED: usize = 20;
+/// Most connections that moved of which a report tells when: a change of the next hops catches a few that are open.
+const MOVES_LISTED: usize = 100;
 /// A counted load gives up on a server after so many failures in a row: at 0.9 s each, the rest would only cost time.
 const GIVE_UP_AFTER: u32 = 5;
 
@@ -54,8 +57,10 @@ pub struct Tally {
     pub answers: BTreeMap<String, u64>,
     /// Answers by the router over whose link the connection went.
     pub routers: BTreeMap<String, u64>,
-    /// Established connections that were reset and answered at the second attempt; see the module.
+    /// Established connections that were reset and made again; see the module.
     pub moved: u64,
+    /// The first of these.
+    pub moves: Vec<Failure>,
     /// Requests that failed.
     pub failed: u64,
     /// The first of these.
@@ -64,16 +69,39 @@ pub struct Tally {
     pub slowest_us: u64,
 }
 
-/// One failed request.
+/// One failed connection.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
-    /// When it failed, in microseconds since 1970.
+    /// When it was begun, in microseconds since 1970.
+    pub since_us: u64,
+    /// When it failed, likewise.
     pub at_us: u64,
     /// Where.
     pub stage: Stage,
+    /// A server had taken it.
+    pub established: bool,
     /// Why.
     pub error: String,
+}
+
+impl Failure {
+    /// A connection that was begun at `since` and fails at this moment.
+    pub fn now(since: SystemTime, error: &http::RequestError) -> Self {
+        Self {
+            since_us: us(since),
+            at_us: us(SystemTime::now()),
+            stage: error.stage,
+            established: error.stage == Stage::Answer || is_moved(error),
+            error: format!("{error} ({:?})", error.source.kind()),
+        }
+    }
+
+    /// From when to when it was waited for.
+    pub fn during(&self) -> RangeInclusive<SystemTime> {
+        let time = |us| UNIX_EPOCH + Duration::from_micros(us);
+        time(self.since_us)..=time(self.at_us)
+    }
 }
 
 /// What all requests got, by URL.
@@ -157,9 +185,16 @@ fn ask_again_and_again(load: &Load, url: Url, stop: &AtomicBool) -> Tally {
     } {
         let start = std::time::Instant::now();
         tally.requests += 1;
+        let mut since = SystemTime::now();
         let mut result = http::get(url, load.interface.as_deref(), REQUEST_TIMEOUT);
-        if result.as_ref().is_err_and(is_moved) {
+        if let Err(error) = &result
+            && is_moved(error)
+        {
             tally.moved += 1;
+            if tally.moves.len() < MOVES_LISTED {
+                tally.moves.push(Failure::now(since, error));
+            }
+            since = SystemTime::now();
             result = http::get(url, load.interface.as_deref(), REQUEST_TIMEOUT);
         }
         match result {
@@ -174,7 +209,7 @@ fn ask_again_and_again(load: &Load, url: Url, stop: &AtomicBool) -> Tally {
             Err(error) => {
                 tally.failed += 1;
                 failures_in_a_row += 1;
-                let failure = Failure { at_us: now_us(), stage: error.stage, error: error.to_string() };
+                let failure = Failure::now(since, &error);
                 eprintln!("{:.6} {url} {}", failure.at_us as f64 / 1e6, failure.error);
                 if tally.failures.len() < FAILURES_LISTED {
                     tally.failures.push(failure);
@@ -198,8 +233,9 @@ pub fn is_moved(error: &http::RequestError) -> bool {
     matches!(error.source.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
-fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+/// Microseconds since 1970.
+fn us(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -312,7 +348,8 @@ mod tests {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let report = run(&Load::burst(&[Url(address)], 3));
         assert_eq!((report.requests(), report.failed(), report.moved()), (3, 3, 0));
-        assert_eq!(report.of(Url(address)).failures[0].stage, Stage::Connect);
+        let failure = &report.of(Url(address)).failures[0];
+        assert_eq!((failure.stage, failure.established), (Stage::Connect, false));
         assert!(report.to_string().starts_with("3 requests, 3 failed"), "{report}");
     }
 }

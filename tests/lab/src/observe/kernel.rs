@@ -79,7 +79,7 @@ pub enum Change {
 /// A recorded change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
-    /// Wall-clock time as iproute2 prints it.
+    /// Wall-clock time in UTC as iproute2 prints it.
     pub at: String,
     /// What happened.
     pub change: Change,
@@ -114,7 +114,7 @@ impl Recording {
     /// When `ip monitor` does not start.
     pub fn start(namespace: &Namespace, file: &Path) -> Result<Self> {
         let mut command = Command::new("ip");
-        command.args(["-n", namespace.name(), "-ts", "-o", "monitor", "route"]);
+        command.args(["-n", namespace.name(), "-ts", "-o", "monitor", "route"]).env("TZ", "UTC");
         let out = File::create(file).with_context(|| format!("cannot create {}", file.display()))?;
         let child = command
             .stdin(Stdio::null())
