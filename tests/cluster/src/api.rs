@@ -111,10 +111,29 @@ impl Cluster {
     pub fn helm(&self, args: &[&str]) -> Result<String> {
         let mut command = Command::new(self.program("helm"));
         command.arg("--kubeconfig").arg(self.kubeconfig()).args(args);
+        output_of(self.with_helm_homes(&mut command))
+    }
+
+    /// What a shell writes that has an administrator's `kubectl` and `helm`, in a folder: commands as a page says them. The
+    /// first that fails ends it.
+    ///
+    /// # Errors
+    /// With what it writes to standard error, when it fails.
+    pub fn shell(&self, folder: &Path, lines: &str) -> Result<String> {
+        let mut programs = self.state().join("bin").into_os_string();
+        programs.push(":");
+        programs.push(std::env::var_os("PATH").unwrap_or_default());
+        let mut command = Command::new("bash");
+        command.args(["-euc", lines]).current_dir(folder);
+        command.env("PATH", programs).env("KUBECONFIG", self.kubeconfig());
+        output_of(self.with_helm_homes(&mut command))
+    }
+
+    fn with_helm_homes<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         for kind in ["CACHE", "CONFIG", "DATA"] {
             command.env(format!("HELM_{kind}_HOME"), self.state().join("helm"));
         }
-        output_of(&mut command)
+        command
     }
 
     /// A kubeconfig with a token of a service account (TokenRequest), for use on the host: whoever takes it has that account's rights and

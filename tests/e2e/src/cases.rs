@@ -10,6 +10,7 @@ mod data_path;
 mod install;
 mod leader;
 mod local;
+mod metrics;
 mod nodes;
 mod outage;
 mod passwords;
@@ -57,6 +58,13 @@ pub const ALL: &[Case] = &[
         short: true,
         needs_test_cluster: true,
         run: policies::plugin_is_rolled_out_rejected_and_taken_back,
+    },
+    Case {
+        name: "2-nodes-and-addresses",
+        proves: "by policies from ConfigMaps a cordoned node drains, a tainted one withdraws, and a label says how an address ends",
+        short: false,
+        needs_test_cluster: true,
+        run: policies::nodes_and_addresses_by_policy,
     },
     Case {
         name: "3-pod-moves",
@@ -108,6 +116,13 @@ pub const ALL: &[Case] = &[
         run: nodes::node_deleted,
     },
     Case {
+        name: "3-node-to-be-deleted",
+        proves: "a node that is about to be deleted, as kube-proxy's health says, is shut down gracefully and withdrawn, and back when it stays",
+        short: false,
+        needs_test_cluster: true,
+        run: nodes::node_about_to_be_deleted,
+    },
+    Case {
         name: "3-exclude-label",
         proves: "a node that is excluded from load balancers withdraws, unless a setting ignores that",
         short: false,
@@ -120,6 +135,13 @@ pub const ALL: &[Case] = &[
         short: false,
         needs_test_cluster: true,
         run: nodes::speaker_pod_deleted,
+    },
+    Case {
+        name: "3-node-shuts-down",
+        proves: "a speaker whose pod is deleted because its node shuts down does so gracefully, then withdraws",
+        short: false,
+        needs_test_cluster: true,
+        run: nodes::node_shuts_down,
     },
     Case {
         name: "3-speakers-deleted",
@@ -172,21 +194,28 @@ pub const ALL: &[Case] = &[
     },
     Case {
         name: "5-api-away",
-        proves: "three minutes without the API withdraw nothing, also where a speaker is killed meanwhile",
+        proves: "three minutes without the API withdraw nothing, also where a speaker is killed meanwhile, which announces by a policy's module",
         short: false,
         needs_test_cluster: true,
         run: outage::api_is_away_for_three_minutes,
     },
     Case {
+        name: "5-nodes-cut-off",
+        proves: "nodes that are all cut off from the API withdraw nothing, nor when they hear that all are Unknown, and do what was asked meanwhile",
+        short: false,
+        needs_test_cluster: true,
+        run: outage::every_node_is_cut_off,
+    },
+    Case {
         name: "6-upgrade-under-traffic",
-        proves: "helm upgrade replaces every pod, deletes no route and fails no request",
+        proves: "helm upgrade replaces every pod, withdraws no route and fails no request",
         short: true,
         needs_test_cluster: true,
         run: upgrade::upgrade_under_traffic,
     },
     Case {
         name: "6-upgrade-from-before",
-        proves: "helm upgrade from the chart of the version before deletes no route and fails no request",
+        proves: "helm upgrade from the chart of the version before withdraws no route and fails no request",
         short: true,
         needs_test_cluster: true,
         run: upgrade::upgrade_from_the_version_before,
@@ -263,7 +292,7 @@ pub const ALL: &[Case] = &[
     },
     Case {
         name: "8-helm-test",
-        proves: "helm test passes",
+        proves: "helm test passes, and fails while no controller leads",
         short: false,
         needs_test_cluster: true,
         run: rbac::helm_test,
@@ -273,7 +302,14 @@ pub const ALL: &[Case] = &[
         proves: "every pod's metrics pass promtool",
         short: false,
         needs_test_cluster: false,
-        run: rbac::metrics_are_well_formed,
+        run: metrics::metrics_are_well_formed,
+    },
+    Case {
+        name: "8-alerts",
+        proves: "on a healthy installation no alert fires, and whatever alerts and dashboard name is there to be scraped",
+        short: false,
+        needs_test_cluster: true,
+        run: metrics::no_alert_fires,
     },
     Case {
         name: "8-kubectl-bellhop",

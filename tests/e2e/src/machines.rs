@@ -1,6 +1,7 @@
 //! What cases break of the machines, and how it is made whole again.
 
 use anyhow::{Context, Result, ensure};
+use bellhop_lab::command::output_of;
 use bellhop_test_cluster::{Node, Program, wait_for};
 use serde_json::Value;
 
@@ -9,6 +10,12 @@ use crate::site::{NAMESPACE, PODS, SOON, Site};
 
 /// Keeps a node from announcing: of the API ("The label node.kubernetes.io/exclude-from-external-load-balancers").
 pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+/// What systemd makes on a node as soon as it shuts it down (systemd-logind(8), pam_nologin(8)).
+pub const NO_LOGIN: &str = "/run/nologin";
+/// Says that a node is about to be deleted: the cluster autoscaler's taint, which kube-proxy knows too.
+pub const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+/// A taint of cases about policies.
+pub const MAINTENANCE: &str = "example.com/maintenance";
 /// Speakers, by label.
 pub const SPEAKERS: &str = "app.kubernetes.io/component=speaker";
 
@@ -22,6 +29,8 @@ impl Site {
         for node in Node::ALL {
             if cluster.mend(node).is_err() {
                 cluster.boot_node(node)?;
+            } else {
+                output_of(cluster.on(node, "rm").args(["-f", NO_LOGIN]))?;
             }
             for program in [Program::Kubelet, Program::KubeProxy] {
                 self.start_program(node, program)?;
@@ -33,6 +42,14 @@ impl Site {
         };
         for node in Node::ALL.iter().filter(|node| !there(node)) {
             self.join(*node)?;
+        }
+        for node in nodes["items"].as_array().into_iter().flatten() {
+            let name = node["metadata"]["name"].as_str().unwrap_or_default();
+            let taints = node["spec"]["taints"].as_array().into_iter().flatten();
+            let keys: Vec<_> = taints.filter_map(|taint| taint["key"].as_str()).collect();
+            for key in [TO_BE_DELETED, MAINTENANCE].iter().filter(|key| keys.contains(key)) {
+                cluster.kubectl(&["taint", "node", name, &format!("{key}-")])?;
+            }
         }
         cluster.kubectl(&["uncordon", "-l", "kubernetes.io/os=linux"])?;
         cluster.kubectl(&["label", "node", "--all", &format!("{EXCLUDE_LABEL}-")])?;

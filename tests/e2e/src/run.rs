@@ -25,6 +25,9 @@ pub struct Arguments {
     /// break no node and look at no router. Bellhop must be installed there.
     #[arg(long, env = "BELLHOP_E2E_KUBECONFIG", value_name = "PATH")]
     kubeconfig: Option<PathBuf>,
+    /// Run on the project's own cluster as if it were such a cluster. The run of all cases ends with that.
+    #[arg(long, conflicts_with = "kubeconfig")]
+    as_users: bool,
     /// Prefix of the test cluster, so that several can stand side by side.
     #[arg(long, default_value = "e2e")]
     prefix: String,
@@ -86,21 +89,56 @@ impl Arguments {
         let named = |case: &&Case| {
             self.cases.is_empty() || self.cases.iter().any(|name| case.name.starts_with(name.as_str()))
         };
-        let here = |case: &&Case| self.kubeconfig.is_none() || !case.needs_test_cluster;
+        let users = self.as_users || self.kubeconfig.is_some();
+        let here = |case: &&Case| !users || !case.needs_test_cluster;
         Ok(cases::ALL.iter().filter(named).filter(|case| !self.short || case.short).filter(here).collect())
     }
 
     fn run_cases(&self, chosen: &[&'static Case]) -> Result<Vec<Outcome>> {
-        let place = match &self.kubeconfig {
-            Some(kubeconfig) => Place::Users(kubeconfig.clone()),
-            None => Place::TestCluster { prefix: self.prefix.clone(), image: self.image.clone() },
-        };
+        if let Some(kubeconfig) = &self.kubeconfig {
+            return self.run_at_users(kubeconfig.clone(), "kubectl".into(), chosen);
+        }
+        let place = Place::TestCluster { prefix: self.prefix.clone(), image: self.image.clone() };
         let site = Site::open(place, self.program.clone(), self.plugins.clone())?;
+        let at_users = |cases: &[_]| {
+            println!("e2e: by the kubeconfig alone, as on a cluster of the user's");
+            self.run_at_users(site.kubeconfig(), site.cluster()?.program("kubectl"), cases)
+        };
+        if self.as_users {
+            // Bellhop is installed there.
+            site.reset()?;
+            return at_users(chosen);
+        }
+        let mut outcomes = self.run_at(&site, chosen);
+        let all_held = outcomes.iter().all(|outcome| outcome.error.is_none());
+        if !self.short && self.cases.is_empty() && (all_held || self.keep_going) {
+            site.reset()?;
+            let any: Vec<_> = chosen.iter().copied().filter(|case| !case.needs_test_cluster).collect();
+            outcomes.extend(at_users(&any)?);
+        }
+        Ok(outcomes)
+    }
+
+    fn run_at_users(
+        &self,
+        kubeconfig: PathBuf,
+        kubectl: PathBuf,
+        chosen: &[&'static Case],
+    ) -> Result<Vec<Outcome>> {
+        let place = Place::Users { kubeconfig, kubectl };
+        let site = Site::open(place, self.program.clone(), self.plugins.clone())?;
+        let outcomes = self.run_at(&site, chosen);
+        // Nothing of the last case stays in a cluster of the user's.
+        site.reset()?;
+        Ok(outcomes)
+    }
+
+    fn run_at(&self, site: &Site, chosen: &[&'static Case]) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         for &case in chosen {
             println!("e2e: {}: {}", case.name, case.proves);
             let start = Instant::now();
-            let result = site.reset().and_then(|()| (case.run)(&site));
+            let result = site.reset().and_then(|()| (case.run)(site));
             let took = start.elapsed();
             if let Err(error) = &result {
                 println!("e2e: {} FAILED after {:.1} s: {error:#}", case.name, took.as_secs_f64());
@@ -112,11 +150,7 @@ impl Arguments {
                 break;
             }
         }
-        if self.kubeconfig.is_some() {
-            // Nothing of the last case stays in a cluster of the user's.
-            site.reset()?;
-        }
-        Ok(outcomes)
+        outcomes
     }
 }
 

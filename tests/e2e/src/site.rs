@@ -25,6 +25,10 @@ pub const PODS: Duration = Duration::from_secs(120);
 const BASE: &str = include_str!("base.yaml");
 /// Values of the test installation: what differs from the chart's defaults, and why, stands in the file.
 const VALUES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/values.yaml");
+/// The root of the source tree, in which the README's commands are typed.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+/// The README, and the section that says how to install.
+const README: (&str, &str) = (include_str!("../../../README.md"), "\n## Install\n");
 /// The chart.
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/bellhop");
 
@@ -39,7 +43,12 @@ pub enum Place {
         image: Option<PathBuf>,
     },
     /// The user's, by a kubeconfig; Bellhop is installed there.
-    Users(PathBuf),
+    Users {
+        /// The kubeconfig of an administrator.
+        kubeconfig: PathBuf,
+        /// The `kubectl` that reads it.
+        kubectl: PathBuf,
+    },
 }
 
 /// A cluster with Bellhop in it.
@@ -50,12 +59,14 @@ pub struct Site {
     plugins: Option<PathBuf>,
     /// Helm installed it last, without a setting of a case, and no case has failed since.
     as_installed: AtomicBool,
+    /// The README's commands installed it, with the test's values besides.
+    as_the_readme_says: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Here {
     TestCluster { cluster: Box<Cluster>, frr: Frr },
-    Users { kubeconfig: PathBuf },
+    Users { kubeconfig: PathBuf, kubectl: PathBuf },
 }
 
 impl Site {
@@ -65,7 +76,7 @@ impl Site {
     /// When the cluster does not come up, or the image is missing.
     pub fn open(place: Place, program: Option<PathBuf>, plugins: Option<PathBuf>) -> Result<Self> {
         let place = match place {
-            Place::Users(kubeconfig) => Here::Users { kubeconfig },
+            Place::Users { kubeconfig, kubectl } => Here::Users { kubeconfig, kubectl },
             Place::TestCluster { prefix, image } => {
                 let image = image.context("--image (BELLHOP_IMAGE) is missing; `make image` writes one")?;
                 let cluster = Cluster::up(&Options::new(prefix))?;
@@ -77,7 +88,8 @@ impl Site {
                 Here::TestCluster { cluster: Box::new(cluster), frr }
             }
         };
-        Ok(Self { place, program, plugins, as_installed: AtomicBool::new(false) })
+        let [as_installed, as_the_readme_says] = [false; 2].map(AtomicBool::new);
+        Ok(Self { place, program, plugins, as_installed, as_the_readme_says })
     }
 
     /// The test cluster.
@@ -108,7 +120,7 @@ impl Site {
     pub fn kubeconfig(&self) -> PathBuf {
         match &self.place {
             Here::TestCluster { cluster, .. } => cluster.kubeconfig(),
-            Here::Users { kubeconfig } => kubeconfig.clone(),
+            Here::Users { kubeconfig, .. } => kubeconfig.clone(),
         }
     }
 
@@ -135,8 +147,8 @@ impl Site {
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
         match &self.place {
             Here::TestCluster { cluster, .. } => cluster.kubectl(args),
-            Here::Users { kubeconfig } => {
-                output_of(Command::new("kubectl").arg("--kubeconfig").arg(kubeconfig).args(args))
+            Here::Users { kubeconfig, kubectl } => {
+                output_of(Command::new(kubectl).arg("--kubeconfig").arg(kubeconfig).args(args))
             }
         }
     }
@@ -158,10 +170,10 @@ impl Site {
     pub fn apply(&self, documents: &str) -> Result<()> {
         match &self.place {
             Here::TestCluster { cluster, .. } => cluster.apply(documents).map(drop),
-            Here::Users { kubeconfig } => {
+            Here::Users { kubeconfig, kubectl } => {
                 let file = std::env::temp_dir().join(format!("bellhop-e2e-{}.yaml", std::process::id()));
                 std::fs::write(&file, documents)?;
-                let mut command = Command::new("kubectl");
+                let mut command = Command::new(kubectl);
                 command.arg("--kubeconfig").arg(kubeconfig).args(["apply", "--server-side", "-f"]).arg(&file);
                 let said = output_of(&mut command);
                 std::fs::remove_file(&file)?;
@@ -180,6 +192,41 @@ impl Site {
         Ok(())
     }
 
+    /// Installs by the commands of the README's section Install, with the test's values besides. The image is built already.
+    ///
+    /// # Errors
+    /// With the words of the command that fails; when the section is another one than expected.
+    pub fn install_as_the_readme_says(&self) -> Result<()> {
+        let (text, section) = README;
+        let block = fenced(text, section, "sh").context("the README has no commands that install")?;
+        let (image, commands) = block.split_once('\n').context("one command alone installs nothing")?;
+        ensure!(image.starts_with("make image "), "the README does not begin with the image: {image}");
+        let install = "\nhelm install bellhop charts/bellhop --namespace bellhop-system --wait\n";
+        ensure!(commands.ends_with(install), "the README does not end with `helm install`: {commands}");
+        self.cluster()?.shell(Path::new(ROOT), &format!("{} -f {VALUES}", commands.trim_end()))?;
+        self.as_installed.store(true, Ordering::Relaxed);
+        self.as_the_readme_says.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// True when what stands was installed by [`Site::install_as_the_readme_says`].
+    pub fn is_as_the_readme_says(&self) -> bool {
+        self.as_the_readme_says.load(Ordering::Relaxed)
+    }
+
+    /// Uninstalls, if something is installed; what `helm uninstall` keeps stays, and the namespace goes.
+    ///
+    /// # Errors
+    /// With helm's words.
+    pub fn uninstall(&self) -> Result<()> {
+        let cluster = self.cluster()?;
+        let uninstall = ["uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found"];
+        cluster.helm(&[&uninstall[..], &["--wait", "--timeout", "180s"]].concat())?;
+        self.as_installed.store(false, Ordering::Relaxed);
+        self.as_the_readme_says.store(false, Ordering::Relaxed);
+        self.kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s"]).map(drop)
+    }
+
     /// The same with another chart, a folder or a package.
     ///
     /// # Errors
@@ -187,6 +234,7 @@ impl Site {
     pub fn install_chart(&self, chart: &str, settings: &[&str]) -> Result<()> {
         let cluster = self.cluster()?;
         self.as_installed.store(false, Ordering::Relaxed);
+        self.as_the_readme_says.store(false, Ordering::Relaxed);
         let mut args = vec![
             "upgrade",
             "--install",
@@ -230,7 +278,9 @@ impl Site {
                 .kubectl(&["delete", "addresspools", "-l", CASE_LABEL, "--ignore-not-found"])
                 .map(drop);
         };
-        if !self.stands_as_installed() {
+        if cluster.kubectl(&["get", "namespace", NAMESPACE, "--ignore-not-found"])?.is_empty() {
+            self.install_as_the_readme_says()?;
+        } else if !self.stands_as_installed() {
             self.install(&[])?;
         }
         let kinds = "decisionpolicies,advertisements,bgppeers,addresspools,speakerconfigs";
@@ -312,4 +362,25 @@ pub fn expect_condition(object: &Value, kind: &str, status: &str) -> Result<Stri
     let told = format!("{}/{}: {}", found["status"], found["reason"], found["message"]);
     ensure!(found["status"] == status, "condition {kind} is {told}, not {status}");
     Ok(told)
+}
+
+/// The first fenced block of a language in a section of a page, with its line ends.
+pub fn fenced<'a>(page: &'a str, section: &str, language: &str) -> Option<&'a str> {
+    let (_, section) = page.split_once(section)?;
+    let section = section.split("\n## ").next()?;
+    let (_, block) = section.split_once(&format!("\n```{language}\n"))?;
+    block.find("\n```").map(|end| &block[..=end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_taken_from_its_own_section() {
+        let page = "# P\n\n```sh\nno\n```\n\n## A\n\ntext\n\n```text\nno\n```\n\n```sh\none\ntwo\n```\n\n## B\n\n```c\nx\n```\n";
+        assert_eq!(fenced(page, "\n## A\n", "sh"), Some("one\ntwo\n"));
+        assert_eq!(fenced(page, "\n## A\n", "c"), None);
+        assert_eq!(fenced(page, "\n## C\n", "sh"), None);
+    }
 }

@@ -128,6 +128,26 @@ impl Frr {
         self.tell("bgpd", &commands).map(drop)
     }
 
+    /// Takes the running bgpd's BGP instance away, with its sessions, and makes the one of these lines, which begin with
+    /// `router bgp`.
+    ///
+    /// # Errors
+    /// As [`Frr::configure_bgpd`].
+    pub fn replace_bgp(&self, lines: &[&str]) -> Result<()> {
+        self.configure_bgpd(&[&["no router bgp"], lines].concat())
+    }
+
+    /// Undoes [`Frr::replace_bgp`]: the instance is again as [`Frr::start`] made it.
+    ///
+    /// # Errors
+    /// As [`Frr::configure_bgpd`].
+    pub fn restore_bgp(&self) -> Result<()> {
+        let configuration = self.bgpd_configuration();
+        self.replace_bgp(
+            &configuration.lines().skip_while(|line| !line.starts_with("router bgp ")).collect::<Vec<_>>(),
+        )
+    }
+
     fn ask(&self, daemon: &str, line: &str) -> Result<String> {
         // A new connection starts in view mode, in which some `show` commands do not exist.
         self.tell(daemon, &["enable", line])

@@ -1,17 +1,23 @@
 //! Case 1: `helm install` as in the README, and what a user sees then; the page of the first Service.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use bellhop_lab::load::Load;
 use bellhop_test_cluster::Node;
 
 use crate::Site;
 use crate::objects::{ANNOUNCED, BACKEND_IMAGE, Service};
 use crate::routes::url;
+use crate::site::fenced;
 
 /// Requests that a burst makes to each address.
 const REQUESTS: u64 = 100;
 
 pub(super) fn install_and_serve(site: &Site) -> Result<()> {
+    if !site.is_as_the_readme_says() {
+        site.uninstall()?;
+        site.install_as_the_readme_says()?;
+        site.apply_base()?;
+    }
     site.backend("shop")?;
     site.apply(&Service::new("shop", "web").manifest())?;
     let dual = Service { spec: "ipFamilyPolicy: RequireDualStack", ..Service::new("shop", "dual") };
@@ -37,8 +43,23 @@ pub(super) fn install_and_serve(site: &Site) -> Result<()> {
 const FIRST_BELLHOP: &str = include_str!("../../../../examples/first-service/bellhop.yaml");
 const FIRST_SERVICE: &str = include_str!("../../../../examples/first-service/service.yaml");
 
-/// docs/first-service.md, but for its workload's image, which nothing here could pull.
+/// The page, and the section with the router's configuration.
+const PAGE: (&str, &str) = (include_str!("../../../../docs/first-service.md"), "\n## On bare metal\n");
+
+/// docs/first-service.md, but for its workload's image, which nothing here could pull. Its addresses and AS numbers are those of
+/// the test cluster.
 pub(super) fn first_service_as_the_page_says(site: &Site) -> Result<()> {
+    let (page, section) = PAGE;
+    let router = fenced(page, section, "text").context("the page does not configure a router")?;
+    let frr = site.frr()?;
+    let lines: Vec<_> = router.lines().collect();
+    let result = frr.replace_bgp(&lines).context("the page's router").and_then(|()| first_service(site));
+    // Whatever came of it, for the cases that follow.
+    frr.restore_bgp()?;
+    result
+}
+
+fn first_service(site: &Site) -> Result<()> {
     for kind in ["advertisements", "bgppeers", "addresspools", "speakerconfigs"] {
         site.kubectl(&["delete", kind, "--all"])?;
     }

@@ -5,18 +5,20 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use bellhop_lab::command::output_of;
 use bellhop_lab::observe::bgp;
-use bellhop_lab::observe::kernel::{self, Change};
+use bellhop_lab::observe::kernel::{self, Change, Event};
 use bellhop_test_cluster::{Node, Program, wait_for};
 
 use crate::Site;
-use crate::machines::{EXCLUDE_LABEL, SPEAKERS};
+use crate::machines::{EXCLUDE_LABEL, NO_LOGIN, SPEAKERS, TO_BE_DELETED};
 use crate::objects::Service;
+use crate::routes::hop;
 use crate::site::{NAMESPACE, PODS, SOON};
 
 /// How long a node that has booted without kube-proxy is looked at: a speaker that asks nobody announces in the first
 /// second.
-const LOOK: Duration = Duration::from_secs(5);
+pub(super) const LOOK: Duration = Duration::from_secs(5);
 
 /// The router of every case, with a short restart time: that long it keeps the routes of a node that lost its power, as those
 /// of a speaker that restarts (RFC 4724 §4.2; FRR does so also when the hold time has run out).
@@ -38,7 +40,7 @@ pub(super) fn kubelets_fall_silent(site: &Site) -> Result<()> {
     site.expect_ready(second, "Unknown")?;
     site.expect_route(local, &[first, third])?;
     site.expect_route(everywhere, &Node::ALL)?;
-    traffic.without_loss()?;
+    traffic.without_withdrawal(site)?;
 
     // All, as after an outage of the control plane: the facts are gone, and whoever announces goes on.
     cluster.stop(first, Program::Kubelet)?;
@@ -57,12 +59,19 @@ pub(super) fn kubelets_fall_silent(site: &Site) -> Result<()> {
     let deletions = recording.deletions_of(&[everywhere, local])?;
     ensure!(deletions.is_empty(), "the router's kernel deleted routes: {deletions:#?}");
 
-    nodes_return(site, "silent", [everywhere, local])
+    nodes_return(site, "silent", [everywhere, local], || {
+        Node::ALL.iter().try_for_each(|node| site.start_program(*node, Program::Kubelet))
+    })
 }
 
-/// Kubelets that were all silent start again. Their nodes are Ready before their pods are: until these are too, nothing more
-/// goes than had gone. Judged by every change that the router's kernel saw, and not by looking now and then.
-fn nodes_return(site: &Site, namespace: &str, addresses: [IpAddr; 2]) -> Result<()> {
+/// Kubelets that were all silent are heard again after `work`. Their nodes are Ready before their pods are: until these are
+/// too, nothing more goes than had gone. Judged by every change that the router's kernel saw, and not by looking now and then.
+pub(super) fn nodes_return(
+    site: &Site,
+    namespace: &str,
+    addresses: [IpAddr; 2],
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let cluster = site.cluster()?;
     let mut announced = Vec::new();
     for address in addresses {
@@ -70,9 +79,7 @@ fn nodes_return(site: &Site, namespace: &str, addresses: [IpAddr; 2]) -> Result<
     }
     let mut recording = cluster.record_routes("silent-return")?;
     let start = Instant::now();
-    for node in Node::ALL {
-        site.start_program(node, Program::Kubelet)?;
-    }
+    work()?;
     let lost = all_unready_while_ready(site, namespace)?;
     expect_all_endpoints(site, namespace)?;
     for address in addresses {
@@ -183,6 +190,28 @@ pub(super) fn node_deleted(site: &Site) -> Result<()> {
     Ok(())
 }
 
+/// kube-proxy answers 503 on `/healthz` for a node with this taint (KEP-3836), and cloud load balancers leave it by that.
+pub(super) fn node_about_to_be_deleted(site: &Site) -> Result<()> {
+    let (everywhere, local) = both_policies(site, "leaving")?;
+    let [first, second, victim] = Node::ALL;
+    let traffic = site.traffic("leaving", &[everywhere, local])?;
+    site.kubectl(&["taint", "node", &victim.name(), &format!("{TO_BE_DELETED}=soon:NoSchedule")])?;
+    for address in [everywhere, local] {
+        site.expect_shutting_down(address, &[victim])?;
+    }
+    for address in [everywhere, local] {
+        site.expect_route(address, &[first, second])?;
+    }
+    // The autoscaler thought better of it.
+    site.kubectl(&["taint", "node", &victim.name(), &format!("{TO_BE_DELETED}-")])?;
+    for address in [everywhere, local] {
+        site.expect_route(address, &Node::ALL)?;
+    }
+    let passed = traffic.without_loss()?;
+    println!("      {} requests, {} moved, 0 failed", passed.requests, passed.moved);
+    Ok(())
+}
+
 pub(super) fn exclude_label(site: &Site) -> Result<()> {
     let (everywhere, local) = both_policies(site, "excluded")?;
     let [victim, second, third] = Node::ALL;
@@ -236,6 +265,40 @@ pub(super) fn speaker_pod_deleted(site: &Site) -> Result<()> {
             let fresh = paths.iter().filter(|path| !path.stale).count();
             if fresh == Node::ALL.len() { Ok(()) } else { Err(format!("{paths:?}")) }
         })?;
+        site.expect_route(address, &Node::ALL)?;
+    }
+    let passed = traffic.without_withdrawal(site)?;
+    println!("      {} requests, {} moved, 0 failed", passed.requests, passed.moved);
+    Ok(())
+}
+
+/// The same as far as Kubernetes knows, on a node that systemd shuts down: nobody takes its routes over.
+pub(super) fn node_shuts_down(site: &Site) -> Result<()> {
+    let (everywhere, local) = both_policies(site, "shutdown")?;
+    let (cluster, victim) = (site.cluster()?, Node::ALL[1]);
+    let traffic = site.traffic("shutdown", &[everywhere, local])?;
+    let mut recording = cluster.record_routes("shutdown-hops")?;
+    output_of(cluster.on(victim, "touch").arg(NO_LOGIN))?;
+    let pod = site.speaker(victim)?;
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    site.kubectl(&["-n", NAMESPACE, "delete", "pod", name, "--wait=false"])?;
+    for address in [everywhere, local] {
+        site.expect_shutting_down(address, &[victim])?;
+    }
+    // By what the router saw: nothing but this test keeps the DaemonSet from making the next pod at once.
+    for address in [everywhere, local] {
+        wait_for(&format!("{victim:?} withdraws {address}"), SOON, || {
+            let events = recording.events().map_err(|error| format!("{error:#}"))?;
+            let left = |event: &&Event| {
+                event.destination == address.to_string() && !event.gateways().contains(&hop(victim, address))
+            };
+            if events.iter().any(|event| left(&event)) { Ok(()) } else { Err(format!("{events:#?}")) }
+        })?;
+    }
+    // The shutdown was called off (`shutdown -c`), and the next speaker announces.
+    output_of(cluster.on(victim, "rm").arg(NO_LOGIN))?;
+    site.rolled_out(NAMESPACE, "daemonset/bellhop-speaker")?;
+    for address in [everywhere, local] {
         site.expect_route(address, &Node::ALL)?;
     }
     let passed = traffic.without_loss()?;

@@ -1,12 +1,15 @@
-//! Case 5: the API server is away for three minutes.
+//! Case 5: the API server is away for three minutes; every node is cut off from it.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bellhop_lab::command::output_of;
 use bellhop_lab::observe::bgp;
-use bellhop_test_cluster::{Machine, Node, Program, wait_for};
+use bellhop_test_cluster::{Cut, Machine, Node, Program, wait_for};
 
+use super::nodes::{both_policies, expect_no_endpoint, nodes_return};
+use super::policies;
 use crate::Site;
 use crate::objects::Service;
 use crate::site::{PODS, SOON};
@@ -15,15 +18,24 @@ use crate::site::{PODS, SOON};
 const OUTAGE: Duration = Duration::from_secs(180);
 /// A speaker that was killed is started by its kubelet and has its sessions again.
 const SPEAKER_BACK: Duration = Duration::from_secs(60);
+/// Of the pool, and nobody's.
+const ASKED_FOR: &str = "203.0.113.90";
+
+/// What the router hears from every node: of the base objects, and of the policy.
+const COMMUNITIES: [&str; 2] = ["64513:1", "64513:100"];
 
 pub(super) fn api_is_away_for_three_minutes(site: &Site) -> Result<()> {
-    site.backend("outage")?;
-    let dual = Service { spec: "ipFamilyPolicy: RequireDualStack", ..Service::new("outage", "web") };
+    site.apply(&policies::pack(site, policies::POLICY, policies::SETTINGS)?)?;
+    policies::expect_active(site, policies::POLICY)?;
+    let (everywhere, local) = both_policies(site, "outage")?;
+    let dual = Service { spec: "ipFamilyPolicy: RequireDualStack", ..Service::new("outage", "dual") };
     site.apply(&dual.manifest())?;
-    let addresses = site.addresses("outage", "web", 2)?;
+    let mut addresses = site.addresses("outage", "dual", 2)?;
+    addresses.extend([everywhere, local]);
     for address in &addresses {
         site.expect_route(*address, &Node::ALL)?;
         site.expect_answer(*address)?;
+        policies::expect_communities(site, *address, &COMMUNITIES)?;
     }
     let cluster = site.cluster()?;
     let traffic = site.traffic("outage", &addresses)?;
@@ -41,9 +53,21 @@ pub(super) fn api_is_away_for_three_minutes(site: &Site) -> Result<()> {
             _ => Err(format!("{now:?}")),
         }
     })?;
+    // By the policy's module, which it has from its node alone.
+    for address in &addresses {
+        wait_for(&format!("{victim:?} announces {address} anew, as the policy says"), SOON, || {
+            let paths = site.paths(*address).map_err(|error| format!("{error:#}"))?;
+            let own = paths.iter().find(|path| path.node() == Some(victim));
+            let anew = own.is_some_and(|path| !path.stale && path.communities == COMMUNITIES);
+            if anew { Ok(()) } else { Err(format!("{own:?}")) }
+        })?;
+    }
     wait_for("the outage lasts three minutes", OUTAGE + SOON, || {
         if start.elapsed() >= OUTAGE { Ok(()) } else { Err(format!("{:?}", start.elapsed())) }
     })?;
+    for address in &addresses {
+        policies::expect_communities(site, *address, &COMMUNITIES)?;
+    }
 
     cluster.start(Machine::ControlPlane, Program::ApiServer)?;
     wait_for("the API answers again", SOON, || {
@@ -55,8 +79,52 @@ pub(super) fn api_is_away_for_three_minutes(site: &Site) -> Result<()> {
     expect_endpoints(site, "outage", "later")?;
     site.expect_route(later[0], &Node::ALL)?;
     site.expect_answer(later[0])?;
-    let passed = traffic.without_loss()?;
-    println!("      {} requests, {} moved, 0 failed, 0 routes deleted", passed.requests, passed.moved);
+    let passed = traffic.without_withdrawal(site)?;
+    println!("      {} requests, {} moved, 0 failed, 0 routes withdrawn", passed.requests, passed.moved);
+    Ok(())
+}
+
+/// The API server goes on, so that something can be asked of it meanwhile, and no node hears of that. For it the nodes are what
+/// they are after an outage that their Leases did not outlive: all Unknown, and none of their pods ready.
+pub(super) fn every_node_is_cut_off(site: &Site) -> Result<()> {
+    let (everywhere, local) = both_policies(site, "cut")?;
+    for name in ["goes", "changes"] {
+        site.apply(&Service::new("cut", name).manifest())?;
+    }
+    let goes = site.addresses("cut", "goes", 1)?[0];
+    let changes = site.addresses("cut", "changes", 1)?[0];
+    for address in [goes, changes] {
+        site.expect_route(address, &Node::ALL)?;
+        site.expect_answer(address)?;
+    }
+    let cluster = site.cluster()?;
+    let traffic = site.traffic("cut", &[everywhere, local, goes, changes])?;
+    for node in Node::ALL {
+        cluster.cut(node, Cut::Api)?;
+    }
+    site.kubectl(&["-n", "cut", "delete", "service", "goes"])?;
+    let annotations = format!("bellhop.dev/addresses: {ASKED_FOR}");
+    site.apply(&Service { annotations: &annotations, ..Service::new("cut", "changes") }.manifest())?;
+    site.apply(&Service::new("cut", "comes").manifest())?;
+    for node in Node::ALL {
+        site.expect_ready(node, "Unknown")?;
+    }
+    expect_no_endpoint(site, "cut", &Node::ALL)?;
+    let passed = traffic.without_withdrawal(site)?;
+    println!("      {} requests, {} moved, 0 failed, 0 routes withdrawn", passed.requests, passed.moved);
+
+    // Now they hear of it all at once: what was asked for, and that the facts are gone.
+    nodes_return(site, "cut", [everywhere, local], || {
+        Node::ALL.iter().try_for_each(|node| cluster.mend(*node))
+    })?;
+    site.expect_route(goes, &[])?;
+    site.expect_route(changes, &[])?;
+    let asked_for: IpAddr = ASKED_FOR.parse()?;
+    let comes = site.addresses("cut", "comes", 1)?[0];
+    for address in [asked_for, comes] {
+        site.expect_route(address, &Node::ALL)?;
+        site.expect_answer(address)?;
+    }
     Ok(())
 }
 
