@@ -18,6 +18,7 @@ use anyhow::Context;
 use bellhop_kubernetes::{
     Batch, Election, Leadership, Recorder, Role, SourceOptions, WriteError, Writer, connect, start as watch,
 };
+use bellhop_runtime::forward::forward;
 use bellhop_runtime::http::{self, Condition, Endpoints, Health, Heartbeat};
 use bellhop_runtime::loader::{self, Loaded};
 use bellhop_runtime::metrics::{ClaimWrite, Form, Metrics, Verb, WriteResult};
@@ -120,10 +121,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         });
         tokio::spawn(http::serve(probes, endpoints))
     };
-    tokio::spawn(forward(readings, events.clone()));
-    tokio::spawn(follow(leadership, events.clone()));
-    tokio::spawn(stop_on_signal(stops, events.clone()));
-    let planner = Planner::new(loader::start(options.compiler, events.clone()));
+    let batch = |batch: Batch| Event::Input(Input::Batch(batch));
+    tokio::spawn(forward(readings, events.clone(), health.task("source", TURN_MAX), batch));
+    tokio::spawn(follow(leadership, events.clone(), health.sentinel("election")));
+    health.spawn("signals", stop_on_signal(stops, events.clone()));
+    let planner = Planner::new(loader::start(options.compiler, events.clone(), health.sentinel("loader")));
     let driver = Driver {
         planner,
         store,
@@ -156,16 +158,13 @@ async fn measure(planner: mpsc::Sender<Event>) {
     }
 }
 
-async fn forward(mut readings: mpsc::Receiver<Batch>, events: mpsc::Sender<Event>) {
-    while let Some(batch) = readings.recv().await {
-        if events.send(Event::Input(Input::Batch(batch))).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Tells the planner when this process comes to lead, and when it does no more: by word, or because its Lease ran out.
-async fn follow(mut leadership: watch::Receiver<Leadership>, events: mpsc::Sender<Event>) {
+/// Tells the planner when this process comes to lead, and when it does no more: by word, or because its Lease ran out. An
+/// election that ends while the planner lives ended unasked: this process would never lead again, and is not alive any more.
+async fn follow(
+    mut leadership: watch::Receiver<Leadership>,
+    events: mpsc::Sender<Event>,
+    heartbeat: Heartbeat,
+) {
     let mut told = false;
     loop {
         let now = leadership.borrow_and_update().clone();
@@ -174,7 +173,7 @@ async fn follow(mut leadership: watch::Receiver<Leadership>, events: mpsc::Sende
             told = leads;
             tracing::info!(leads, "leadership");
             if events.send(Event::Input(Input::Leading(leads))).await.is_err() {
-                return;
+                return heartbeat.retire();
             }
         }
         let changed = leadership.changed();
@@ -185,9 +184,15 @@ async fn follow(mut leadership: watch::Receiver<Leadership>, events: mpsc::Sende
             _ => changed.await.is_err(),
         };
         if gone {
-            return;
+            break;
         }
     }
+    if events.is_closed() {
+        return heartbeat.retire();
+    }
+    tracing::error!("the election has ended unasked, and /livez fails from now on");
+    // Whatever comes of it, the Lease is not renewed; where the planner is gone by now, it needs no word.
+    let _ = events.send(Event::Input(Input::Leading(false))).await;
 }
 
 async fn stop_on_signal(mut stops: StopSignals, events: mpsc::Sender<Event>) {
@@ -282,5 +287,37 @@ impl<S: Store> Driver<S> {
         if self.planner.phase() != Phase::Reading {
             self.listed.met();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_election_that_ends_while_the_planner_lives_costs_the_leadership_and_the_liveness() {
+        let health = Health::new(Instant::now());
+        let (election, leadership) = watch::channel(Leadership::Follower { leader: None });
+        let (events, mut inbox) = mpsc::channel(1);
+        let task = tokio::spawn(follow(leadership, events, health.sentinel("election")));
+        election.send_replace(Leadership::Leader { until: Instant::now() + TURN_MAX });
+        assert!(matches!(inbox.recv().await, Some(Event::Input(Input::Leading(true)))));
+        assert!(health.live(Instant::now()).ok);
+        drop(election);
+        assert!(matches!(inbox.recv().await, Some(Event::Input(Input::Leading(false)))));
+        task.await.unwrap();
+        let verdict = health.live(Instant::now());
+        assert!(verdict.text.starts_with("[-]election failed: has ended"), "{}", verdict.text);
+    }
+
+    #[tokio::test]
+    async fn an_election_that_ends_after_the_planner_did_as_it_was_asked() {
+        let health = Health::new(Instant::now());
+        let (election, leadership) = watch::channel(Leadership::Follower { leader: None });
+        let (events, inbox) = mpsc::channel(1);
+        drop(inbox);
+        drop(election);
+        follow(leadership, events, health.sentinel("election")).await;
+        assert!(health.live(Instant::now()).ok);
     }
 }

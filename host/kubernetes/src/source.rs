@@ -7,7 +7,7 @@
 //! | readers of ConfigMaps, at most as many as are referred to | nothing | their answer, to `Merge` | with the answer, or `Merge` |
 //! | readers of Secrets, one for each that a BGPPeer names; speakers only | nothing | what changed, to `Merge`, on a channel of depth 16 | with `Merge`, or when no BGPPeer names it |
 //!
-//! Every one may be cancelled at any point: what was not handed on is listed again by the next start.
+//! One that panics ends the source whole, as what it tells of would never change again. Every one may be cancelled at any point: what was not handed on is listed again by the next start.
 
 mod bodies;
 mod cache;
@@ -29,8 +29,8 @@ use bellhop_api::{BGPPeerStatus, Condition, DecisionPolicyStatus, SpeakerStateSt
 use bellhop_core::{Delta, ObjectRef};
 use bellhop_index::Options;
 use kube::Client;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
 
 use self::health::Health;
 use self::lister::Watch;
@@ -138,7 +138,10 @@ pub struct CacheOptions {
 pub struct Source {
     reachable: watch::Receiver<bool>,
     counters: Arc<Counters>,
-    tasks: JoinSet<()>,
+    /// Dropped to stop.
+    stop: oneshot::Sender<()>,
+    /// The one task that holds all others.
+    task: JoinSet<()>,
 }
 
 /// What a source counts since its start, for metrics.
@@ -173,7 +176,30 @@ impl Source {
 
     /// Stops every task, and waits until they are gone.
     pub async fn stop(mut self) {
-        self.tasks.shutdown().await;
+        drop(self.stop);
+        while self.task.join_next().await.is_some() {}
+    }
+}
+
+/// Waits until it is stopped, or until the first of these tasks ends, and then ends the others. Each of them ends by itself only
+/// where nobody receives, or by a panic, which has to end the source: without one kind it would go on telling of the others.
+async fn together(mut tasks: JoinSet<()>, stopped: oneshot::Receiver<()>) {
+    tokio::select! {
+        _ = stopped => {}
+        Some(Err(error)) = tasks.join_next() => {
+            tracing::error!(%error, "a task that watches the API server has ended unasked, and all others with it");
+        }
+        else => {}
+    }
+    tasks.shutdown().await;
+}
+
+/// What a reader came back with, `None` where it was given up. Its panic is the caller's.
+fn outcome<T>(ended: Result<T, JoinError>) -> Option<T> {
+    match ended.map_err(JoinError::try_into_panic) {
+        Ok(outcome) => Some(outcome),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => None,
     }
 }
 
@@ -212,5 +238,54 @@ pub fn start(client: Client, options: SourceOptions, batches: mpsc::Sender<Batch
     }
     let merge = Merge::new(client, &options, health, counters.clone(), batches);
     tasks.spawn(merge.run(received));
-    Source { reachable, counters, tasks }
+    let (stop, stopped) = oneshot::channel();
+    let mut task = JoinSet::new();
+    task.spawn(together(tasks, stopped));
+    Source { reachable, counters, stop, task }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two tasks that hold a channel between them, as watches and `Merge` hold that of batches.
+    fn two(first: impl Future<Output = ()> + Send + 'static) -> (JoinSet<()>, mpsc::Receiver<()>) {
+        let (sender, receiver) = mpsc::channel::<()>(1);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(first);
+        tasks.spawn(async move {
+            std::future::pending::<()>().await;
+            drop(sender);
+        });
+        (tasks, receiver)
+    }
+
+    #[tokio::test]
+    async fn where_one_task_panics_the_source_ends() {
+        let (tasks, mut batches) = two(async { panic!("a bug") });
+        let (_stop, stopped) = oneshot::channel();
+        together(tasks, stopped).await;
+        assert_eq!(batches.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_stopped_or_dropped_ends() {
+        let (tasks, mut batches) = two(std::future::pending());
+        let (stop, stopped) = oneshot::channel();
+        drop(stop);
+        together(tasks, stopped).await;
+        assert_eq!(batches.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn the_panic_of_a_reader_is_that_of_who_waits_for_it_and_one_that_was_given_up_is_none() {
+        let mut readers = JoinSet::new();
+        readers.spawn(async { 7 });
+        assert_eq!(outcome(readers.join_next().await.unwrap()), Some(7));
+        readers.spawn(std::future::pending()).abort();
+        assert_eq!(outcome(readers.join_next().await.unwrap()), None);
+        readers.spawn(async { panic!("a bug") });
+        let waits = tokio::spawn(async move { outcome(readers.join_next().await.unwrap()) });
+        assert!(waits.await.unwrap_err().is_panic());
+    }
 }

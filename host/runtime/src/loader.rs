@@ -15,6 +15,8 @@ use bellhop_sandbox::{CompilerCommand, Limits};
 pub use bellhop_sandbox::{LoadError, Refusal, Stage};
 use tokio::sync::mpsc;
 
+use crate::http::Heartbeat;
+
 /// Jobs that wait: one per policy, and clusters have a handful of policies.
 const DEPTH: usize = 64;
 
@@ -51,8 +53,12 @@ impl std::fmt::Debug for Loaded {
     }
 }
 
-/// Starts the thread. It ends when the sender or the planner is gone.
-pub fn start<Event>(compiler: PathBuf, planner: mpsc::Sender<Event>) -> mpsc::Sender<Job>
+/// Starts the thread. It ends when the sender or the planner is gone; otherwise `heartbeat` tells.
+pub fn start<Event>(
+    compiler: PathBuf,
+    planner: mpsc::Sender<Event>,
+    heartbeat: Heartbeat,
+) -> mpsc::Sender<Job>
 where
     Event: From<Box<Loaded>> + Send + 'static,
 {
@@ -62,9 +68,10 @@ where
         while let Some(job) = inbox.blocking_recv() {
             let loaded = load(&compiler, job);
             if planner.blocking_send(Box::new(loaded).into()).is_err() {
-                return;
+                break;
             }
         }
+        heartbeat.retire();
     });
     sender
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bellhop_net::addresses::{AddressBinder, BindError, LoopbackBinder};
+use bellhop_runtime::http::Health;
 use tokio::sync::{mpsc, watch};
 
 use crate::planning::Event;
@@ -29,10 +30,13 @@ pub struct Wanted {
 ///
 /// # Errors
 /// When the netlink socket cannot be opened.
-pub fn start(planner: mpsc::Sender<Event>) -> std::io::Result<watch::Sender<Option<Wanted>>> {
+pub fn start(
+    planner: mpsc::Sender<Event>,
+    health: &Health,
+) -> std::io::Result<watch::Sender<Option<Wanted>>> {
     let binder = LoopbackBinder::open()?;
     let (wanted, inbox) = watch::channel(None);
-    tokio::spawn(drive(binder, inbox, planner));
+    health.spawn("binder", drive(binder, inbox, planner));
     Ok(wanted)
 }
 

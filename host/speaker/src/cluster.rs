@@ -23,6 +23,7 @@ use anyhow::Context;
 use bellhop_core::ObjectName;
 use bellhop_core::names::NamespacedName;
 use bellhop_kubernetes::{Batch, CacheOptions, Role, SourceOptions, SpeakerLease, Writer};
+use bellhop_runtime::forward::forward;
 use bellhop_runtime::http::{self, Health, Heartbeat};
 use bellhop_runtime::loader;
 use bellhop_runtime::metrics::{Form, Metrics};
@@ -119,23 +120,21 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             }),
         ))
     };
-    tokio::spawn(forward(seen, events.clone(), health.task("source", TURN)));
-    tokio::spawn(socket::serve(tools, events.clone()));
+    let deltas = |batch: Batch| Event::Deltas(batch.deltas);
+    tokio::spawn(forward(seen, events.clone(), health.task("source", TURN), deltas));
+    tokio::spawn(watch_lease(lease.renewed(), events.clone(), health.sentinel("lease")));
+    health.spawn("tools", socket::serve(tools, events.clone()));
 
     let bgp = BgpHandle::start_watched(health.task("bgp", TURN));
     let changed = Arc::new(Notify::new());
-    writer::start(
-        ClusterState::new(writer.clone(), options.node.clone()),
-        events.clone(),
-        changed.clone(),
-        bgp.subscribe(),
-    );
+    let state = ClusterState::new(writer.clone(), options.node.clone());
+    health.spawn("state", writer::run(state, events.clone(), changed.clone(), bgp.subscribe()));
     let stops = StopSignals::listen().context("cannot listen for SIGTERM and SIGINT")?;
-    let stopping = tokio::spawn(stop_on_signal(stops, events.clone(), writer, options.origin()));
+    let stopping = health.spawn("signals", stop_on_signal(stops, events.clone(), writer, options.origin()));
     let announced = health.condition("announced", "nothing has been announced yet");
-    tokio::spawn(readiness::follow(bgp.subscribe(), announced));
-    tokio::spawn(readiness::tell_sessions(bgp.subscribe(), events.clone()));
-    let planning = planner(&options, mark, bgp, events, changed)?.with_signals(signals);
+    health.spawn("readiness", readiness::follow(bgp.subscribe(), announced));
+    health.spawn("sessions", readiness::tell_sessions(bgp.subscribe(), events.clone()));
+    let planning = planner(&options, mark, bgp, events, changed, &health)?.with_signals(signals);
     let runtime = tokio::runtime::Handle::current();
     let thread = std::thread::Builder::new()
         .name("planning".into())
@@ -184,10 +183,11 @@ fn planner(
     bgp: BgpHandle,
     events: mpsc::Sender<Event>,
     state_changed: Arc<Notify>,
+    health: &Health,
 ) -> anyhow::Result<Planning> {
     let neighbours = ClusterNeighbours {
-        health_checks: health_checks::start(events.clone()),
-        proxy_health: proxy_health::start(events.clone()),
+        health_checks: health_checks::start(events.clone(), health),
+        proxy_health: proxy_health::start(events.clone(), health),
         state_changed,
     };
     let planning = Planning::new(
@@ -198,23 +198,31 @@ fn planner(
         },
         mark,
         bgp,
-        binder::start(events.clone()).context("cannot open a netlink socket")?,
-        filter::start(options.node.clone(), events.clone()),
-        loader::start(options.compiler.clone(), events),
+        binder::start(events.clone(), health).context("cannot open a netlink socket")?,
+        filter::start(options.node.clone(), events.clone(), health),
+        loader::start(options.compiler.clone(), events, health.sentinel("loader")),
     );
     Ok(planning.in_cluster(neighbours).with_grace_period(options.grace_period))
 }
 
-/// Hands what the source saw to the planner; alive as long as the planner takes it.
-async fn forward(mut batches: mpsc::Receiver<Batch>, events: mpsc::Sender<Event>, heartbeat: Heartbeat) {
-    while let Some(batch) = batches.recv().await {
-        heartbeat.begin(Instant::now());
-        if events.send(Event::Deltas(batch.deltas)).await.is_err() {
-            break;
+/// Waits for the task that renews the Lease to end, which it does with the planner only: others would take a speaker without a
+/// Lease for one that is gone.
+async fn watch_lease(
+    mut renewed: watch::Receiver<Option<Instant>>,
+    events: mpsc::Sender<Event>,
+    heartbeat: Heartbeat,
+) {
+    loop {
+        tokio::select! {
+            () = events.closed() => return heartbeat.retire(),
+            changed = renewed.changed() => if changed.is_err() { break },
         }
-        heartbeat.wait();
     }
-    heartbeat.retire();
+    if events.is_closed() {
+        heartbeat.retire();
+    } else {
+        tracing::error!("the Lease of this speaker is not renewed any more, and /livez fails from now on");
+    }
 }
 
 /// Waits for signals: the first asks what becomes of this speaker and stops accordingly, each further one stops at once.
@@ -247,5 +255,26 @@ fn remove(socket: &Path) -> anyhow::Result<()> {
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lease_that_nobody_renews_any_more_costs_the_liveness_unless_the_planner_is_gone() {
+        for (planner_lives, alive) in [(true, false), (false, true)] {
+            let health = Health::new(Instant::now());
+            let (renewals, renewed) = watch::channel(None);
+            let (events, inbox) = mpsc::channel(1);
+            let inbox = planner_lives.then_some(inbox);
+            renewals.send_replace(Some(Instant::now()));
+            drop(renewals);
+            watch_lease(renewed, events, health.sentinel("lease")).await;
+            let verdict = health.live(Instant::now());
+            assert_eq!(verdict.ok, alive, "{}", verdict.text);
+            drop(inbox);
+        }
     }
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bellhop_core::{ObjectName, ObjectRef, Problem};
 use bellhop_net::nftables::{FilterError, FilterTable, NfTables, NfTablesWatch, PacketFilter, TableWatch};
+use bellhop_runtime::http::Health;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -57,7 +58,11 @@ pub struct FilterReport {
 
 /// Starts the task; the sender takes what is wanted. `None` until the planner knows: what an earlier process wrote
 /// stays until then.
-pub fn start(node: ObjectName, planner: mpsc::Sender<Event>) -> watch::Sender<Option<FilterTable>> {
+pub fn start(
+    node: ObjectName,
+    planner: mpsc::Sender<Event>,
+    health: &Health,
+) -> watch::Sender<Option<FilterTable>> {
     let (wanted, inbox) = watch::channel(None);
     let driver = Driver {
         node: ObjectRef::cluster("Node", node),
@@ -74,7 +79,7 @@ pub fn start(node: ObjectName, planner: mpsc::Sender<Event>) -> watch::Sender<Op
         failure: None,
         retry: RETRY,
     };
-    tokio::spawn(driver.run());
+    health.spawn("filter", driver.run());
     wanted
 }
 

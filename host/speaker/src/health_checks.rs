@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_core::announce::gate::{HealthCheck, Proof};
+use bellhop_runtime::http::Health;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -38,9 +39,9 @@ pub struct Questions {
 }
 
 /// Starts the task; the sender takes what is to be asked.
-pub fn start(planner: mpsc::Sender<Event>) -> watch::Sender<Questions> {
+pub fn start(planner: mpsc::Sender<Event>, health: &Health) -> watch::Sender<Questions> {
     let (questions, inbox) = watch::channel(Questions::default());
-    tokio::spawn(drive(inbox, planner));
+    health.spawn("health-checks", drive(inbox, planner));
     questions
 }
 
@@ -120,7 +121,7 @@ mod tests {
     impl Rig {
         fn start(checks: impl IntoIterator<Item = HealthCheck>) -> Self {
             let (planner, events) = mpsc::channel(4);
-            let rig = Self { questions: start(planner), events };
+            let rig = Self { questions: start(planner, &Health::new(Instant::now().into_std())), events };
             rig.ask(checks);
             rig
         }

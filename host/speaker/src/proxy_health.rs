@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bellhop_runtime::http::Health;
 use tokio::sync::{mpsc, watch};
 
 use crate::planning::Event;
@@ -47,9 +48,9 @@ pub enum ProxyHealth {
 }
 
 /// Starts the task; the sender takes where to ask, `None` to ask nobody.
-pub fn start(planner: mpsc::Sender<Event>) -> watch::Sender<Option<Target>> {
+pub fn start(planner: mpsc::Sender<Event>, health: &Health) -> watch::Sender<Option<Target>> {
     let (target, inbox) = watch::channel(None);
-    tokio::spawn(drive(inbox, planner));
+    health.spawn("proxy-health", drive(inbox, planner));
     target
 }
 
@@ -141,7 +142,7 @@ mod tests {
         let server = FakeServer::start().await;
         server.set(503, 503);
         let (planner, mut events) = mpsc::channel(4);
-        let target = start(planner);
+        let target = start(planner, &Health::new(std::time::Instant::now()));
         target.send_replace(Some(Target {
             addresses: [IpAddr::from([127, 0, 0, 1])].into(),
             port: server.port,
@@ -167,7 +168,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_nobody_listens_that_is_told_once() {
         let (planner, mut events) = mpsc::channel(4);
-        let target = start(planner);
+        let target = start(planner, &Health::new(std::time::Instant::now()));
         target.send_replace(Some(Target { addresses: [IpAddr::from([127, 0, 0, 1])].into(), port: 1 }));
         assert!(matches!(events.recv().await, Some(Event::Proxy(ProxyHealth::Silent))));
         let more = tokio::time::timeout(Duration::from_secs(60), events.recv()).await;

@@ -16,8 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bellhop_core::{Delta, ObjectName};
+use bellhop_core::ObjectName;
 use bellhop_index::{Folder, ManifestSource};
+use bellhop_runtime::forward::forward;
 use bellhop_runtime::http::{self, Endpoints, Health};
 use bellhop_runtime::loader;
 use bellhop_runtime::metrics::{Form, Metrics};
@@ -43,6 +44,9 @@ const LOCK_RETRY: Duration = Duration::from_secs(1);
 
 /// The BGP task's turns take microseconds, and milliseconds where ten thousand routes change.
 const BGP_TURN: Duration = Duration::from_secs(30);
+
+/// The longest that what was read of the folders may wait for the planner, which takes it in between slices of a tenth of a second.
+const SOURCE_TURN: Duration = Duration::from_secs(60);
 
 /// How a standalone process is started.
 #[derive(Clone, Debug)]
@@ -93,23 +97,23 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         deltas,
     )
     .with_context(|| format!("cannot watch {}", options.manifests.display()))?;
-    tokio::spawn(forward(readings, events.clone()));
-    keep_lock(state.clone(), events.clone());
-    tokio::spawn(socket::serve(listener, events.clone()));
-    let stops = StopSignals::listen().context("cannot listen for SIGTERM and SIGINT")?;
-    tokio::spawn(stop_on_signal(stops, events.clone(), options.keep_routes_on_stop));
-
     let (metrics, health) = (Arc::new(Metrics::new(Form::Standalone)), Health::new(Instant::now()));
+    tokio::spawn(forward(readings, events.clone(), health.task("source", SOURCE_TURN), Event::Deltas));
+    health.spawn("claims", keep_lock(state.clone(), events.clone()));
+    health.spawn("tools", socket::serve(listener, events.clone()));
+    let stops = StopSignals::listen().context("cannot listen for SIGTERM and SIGINT")?;
+    health.spawn("signals", stop_on_signal(stops, events.clone(), options.keep_routes_on_stop));
+
     let bgp = BgpHandle::start_watched(health.task("bgp", BGP_TURN));
     let announced = health.condition("announced", "nothing has been announced yet");
-    tokio::spawn(readiness::follow(bgp.subscribe(), announced));
-    tokio::spawn(readiness::tell_sessions(bgp.subscribe(), events.clone()));
+    health.spawn("readiness", readiness::follow(bgp.subscribe(), announced));
+    health.spawn("sessions", readiness::tell_sessions(bgp.subscribe(), events.clone()));
     let signals = Signals::new(metrics.clone()).with_health(&health);
     if let Some(address) = options.listen {
         let listener = http::listen(address).await?;
         tracing::info!(address = %listener.local_addr()?, "answers /metrics, /livez and /readyz");
         let events = events.clone();
-        let endpoints = Endpoints::new(metrics, health).measured_by(move || measure(events.clone()));
+        let endpoints = Endpoints::new(metrics, health.clone()).measured_by(move || measure(events.clone()));
         tokio::spawn(http::serve(listener, endpoints));
     }
     let planning = Planning::new(
@@ -120,9 +124,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         },
         mark,
         bgp,
-        binder::start(events.clone()).context("cannot open a netlink socket")?,
-        filter::start(options.node.clone(), events.clone()),
-        loader::start(options.compiler.clone(), events),
+        binder::start(events.clone(), &health).context("cannot open a netlink socket")?,
+        filter::start(options.node.clone(), events.clone(), &health),
+        loader::start(options.compiler.clone(), events, health.sentinel("loader")),
     )
     .with_signals(signals);
     let runtime = tokio::runtime::Handle::current();
@@ -149,30 +153,20 @@ pub(crate) async fn measure(events: mpsc::Sender<Event>) {
     }
 }
 
-async fn forward(mut readings: mpsc::Receiver<Vec<Delta>>, events: mpsc::Sender<Event>) {
-    while let Some(deltas) = readings.recv().await {
-        if events.send(Event::Deltas(deltas)).await.is_err() {
-            return;
-        }
-    }
-}
-
 /// Takes the lock of the state directory when it becomes free, and holds it for the life of the process.
-fn keep_lock(state: PathBuf, events: mpsc::Sender<Event>) {
-    tokio::spawn(async move {
-        loop {
-            match writer(&state) {
-                Ok(Some(store)) => {
-                    let writer = claim_writer::start(store, events.clone());
-                    let _ = events.send(Event::Writer(writer)).await;
-                    return;
-                }
-                Ok(None) => {}
-                Err(error) => tracing::error!("cannot write claims: {error:#}"),
+async fn keep_lock(state: PathBuf, events: mpsc::Sender<Event>) {
+    loop {
+        match writer(&state) {
+            Ok(Some(store)) => {
+                let writer = claim_writer::start(store, events.clone());
+                let _ = events.send(Event::Writer(writer)).await;
+                return;
             }
-            tokio::time::sleep(LOCK_RETRY).await;
+            Ok(None) => {}
+            Err(error) => tracing::error!("cannot write claims: {error:#}"),
         }
-    });
+        tokio::time::sleep(LOCK_RETRY).await;
+    }
 }
 
 /// The claims for writing, where no other process has them.

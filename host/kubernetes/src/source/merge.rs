@@ -135,7 +135,11 @@ impl Merge {
                         self.take(topic, seen).await;
                     }
                 }
-                Some(Ok(body)) = self.reading.join_next() => self.take_body(body),
+                Some(ended) = self.reading.join_next() => {
+                    if let Some(body) = super::outcome(ended) {
+                        self.take_body(body);
+                    }
+                }
                 (name, answer) = self.secrets.next() => self.take_secret(&name, &answer),
                 () = &mut cache_due, if !self.synced && self.kept.is_some() => self.restore(SILENT).await,
                 _ = tick.tick() => {

@@ -11,7 +11,7 @@ use bellhop_core::ObjectName;
 use kube::Client;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::backoff::{Backoff, chance};
 use crate::request::{Failure, Request, exchange};
@@ -45,6 +45,7 @@ pub(crate) struct Secrets {
     client: Client,
     namespace: Arc<str>,
     readers: BTreeMap<ObjectName, Reader>,
+    tasks: JoinSet<()>,
     answers: mpsc::Sender<(ObjectName, Answer)>,
     received: mpsc::Receiver<(ObjectName, Answer)>,
 }
@@ -64,7 +65,7 @@ impl Drop for Reader {
 impl Secrets {
     pub(crate) fn new(client: Client, namespace: Arc<str>) -> Self {
         let (answers, received) = mpsc::channel(ANSWERS);
-        Self { client, namespace, readers: BTreeMap::new(), answers, received }
+        Self { client, namespace, readers: BTreeMap::new(), tasks: JoinSet::new(), answers, received }
     }
 
     /// These are the Secrets to read, with the hold times of their sessions.
@@ -81,10 +82,10 @@ impl Secrets {
                 .map(|secrets| format!("{}/{name}", secrets.collection(Some(&self.namespace))));
             let (client, answers) = (self.client.clone(), self.answers.clone());
             let of = name.clone();
-            let task = tokio::spawn(async move {
+            let task = self.tasks.spawn(async move {
                 read(&client, &path.unwrap_or_default(), &of, receiver, answers).await;
             });
-            let reader = Reader { task: task.abort_handle(), period: sender, answered: false };
+            let reader = Reader { task, period: sender, answered: false };
             self.readers.insert(name, reader);
         }
     }
@@ -92,8 +93,15 @@ impl Secrets {
     /// The next Secret that is not as it was read before; giving up the future loses nothing.
     pub(crate) async fn next(&mut self) -> (ObjectName, Answer) {
         loop {
-            // One sender is this struct's own.
-            let Some((name, answer)) = self.received.recv().await else { std::future::pending().await };
+            let (name, answer) = tokio::select! {
+                Some(answer) = self.received.recv() => answer,
+                Some(ended) = self.tasks.join_next() => {
+                    super::outcome(ended);
+                    continue;
+                }
+                // One sender is this struct's own.
+                else => std::future::pending().await,
+            };
             if let Some(reader) = self.readers.get_mut(&name) {
                 reader.answered = true;
                 return (name, answer);

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 use crate::metrics::{ByCondition, ByTask, Metrics};
 
 /// Of a task that waits.
@@ -66,6 +68,26 @@ impl Health {
         let pulse = Arc::new(Pulse { name, bound, since: AtomicU64::new(WAITS) });
         lock(&self.0.tasks).push(pulse.clone());
         Heartbeat { pulse, epoch: self.0.epoch }
+    }
+
+    /// A task that is only to be seen to end: it never begins a turn, and may take as long as it likes.
+    pub fn sentinel(&self, name: &'static str) -> Heartbeat {
+        self.task(name, Duration::MAX)
+    }
+
+    /// Spawns a task that others rely on and that nothing else looks at. It may end, as it does where whoever it works for is gone;
+    /// where it panics, or is aborted, the process is not alive any more.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let heartbeat = self.sentinel(name);
+        tokio::spawn(async move {
+            let done = task.await;
+            heartbeat.retire();
+            done
+        })
     }
 
     /// A condition of readiness, which does not hold at first, for the reason `unmet`.
@@ -279,6 +301,23 @@ mod tests {
         assert!(!verdict.ok);
         assert!(verdict.text.starts_with("[-]panicked failed: has ended"), "{}", verdict.text);
         assert!(!verdict.text.contains("asked"), "{}", verdict.text);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_missed_and_one_that_comes_to_its_end_is_not() {
+        let start = Instant::now();
+        let health = Health::new(start);
+        assert_eq!(health.spawn("done", async { 7 }).await.unwrap(), 7);
+        assert!(health.live(start).ok);
+        let waits = health.spawn("waits", std::future::pending::<()>());
+        assert!(health.live(start + 1000 * BOUND).ok);
+        assert!(health.spawn("broken", async { panic!("a bug") }).await.unwrap_err().is_panic());
+        let verdict = health.live(start);
+        assert_eq!(
+            verdict.text,
+            "[+]waits ok\n[-]broken failed: has ended; the log says why\nlivez check failed\n"
+        );
+        waits.abort();
     }
 
     #[test]

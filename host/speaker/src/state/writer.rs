@@ -51,17 +51,8 @@ pub trait StateStore: Send {
     fn write(&mut self, status: &SpeakerStateStatus) -> impl Future<Output = Result<(), WriteError>> + Send;
 }
 
-/// Starts the task. `changed` is notified when the planner's part may have changed.
-pub fn start(
-    store: impl StateStore + 'static,
-    planner: mpsc::Sender<Event>,
-    changed: Arc<Notify>,
-    sessions: watch::Receiver<Arc<BgpSnapshot>>,
-) {
-    tokio::spawn(drive(store, planner, changed, sessions));
-}
-
-async fn drive(
+/// Writes until the planner is gone. `changed` is notified when the planner's part may have changed.
+pub async fn run(
     mut store: impl StateStore,
     planner: mpsc::Sender<Event>,
     changed: Arc<Notify>,

@@ -70,7 +70,7 @@ impl Rig {
                 let _ = reply.send(Report { status, nodes });
             }
         });
-        start(store.clone(), planner, changed.clone(), inbox);
+        tokio::spawn(run(store.clone(), planner, changed.clone(), inbox));
         Self { store, changed, announced, _sessions: sessions, begin: Instant::now() }
     }
 
