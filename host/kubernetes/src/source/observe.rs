@@ -10,7 +10,7 @@ use bellhop_core::ObjectRef;
 use bellhop_core::names::{NamespacedName, shared};
 use bellhop_index::{Kind, Options};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::topic::Topic;
 use super::{Observed, Status, Version};
@@ -164,7 +164,7 @@ impl Observations {
 
     /// What of a status matters; `None` where the object is nothing to a writer.
     fn status(&self, topic: Topic, value: &Value, known: bool) -> Option<Status> {
-        let conditions = || part::<Vec<Condition>>(value, "/status/conditions");
+        let conditions = || list::<Condition>(value, "/status/conditions");
         Some(match topic {
             Topic::Objects(Kind::Service) => {
                 let mut conditions = conditions();
@@ -173,13 +173,13 @@ impl Observations {
                 if !(known || ours || !conditions.is_empty()) {
                     return None;
                 }
-                let ingress = part::<Vec<Value>>(value, "/status/loadBalancer/ingress");
+                let ingress = list::<Value>(value, "/status/loadBalancer/ingress");
                 let address = |entry: &Value| entry.get("ip")?.as_str()?.parse().ok();
                 let ingress: Vec<IpAddr> = ingress.iter().filter_map(address).collect();
                 Status::Service { ingress, conditions }
             }
-            Topic::Objects(Kind::DecisionPolicy) => Status::Policy(Box::new(part(value, "/status"))),
-            Topic::Objects(Kind::BgpPeer) => Status::Peer(Box::new(part(value, "/status"))),
+            Topic::Objects(Kind::DecisionPolicy) => Status::Policy(Box::new(status(value))),
+            Topic::Objects(Kind::BgpPeer) => Status::Peer(Box::new(status(value))),
             Topic::Objects(Kind::ConfigMap) => {
                 let told = value.pointer("/metadata/name").is_some_and(|name| name == SILENT_NODES);
                 if !told {
@@ -189,7 +189,7 @@ impl Observations {
             }
             Topic::Objects(Kind::Namespace | Kind::Node | Kind::EndpointSlice) => return None,
             Topic::Objects(_) => Status::Conditions(conditions()),
-            Topic::SpeakerStates => Status::Speaker { state: Box::new(part(value, "/status")), live: false },
+            Topic::SpeakerStates => Status::Speaker { state: Box::new(status(value)), live: false },
             Topic::SpeakerLeases | Topic::SilentNodes => Status::None,
         })
     }
@@ -203,9 +203,28 @@ fn is_ours(value: &Value, options: &Options) -> bool {
         && class.map_or(options.classless, |class| class == LOAD_BALANCER_CLASS)
 }
 
-/// A part of an object; empty where it is absent or not of its type, as a newer version may have it.
-fn part<T: DeserializeOwned + Default>(value: &Value, pointer: &str) -> T {
-    value.pointer(pointer).and_then(|part| T::deserialize(part).ok()).unwrap_or_default()
+/// A list in an object, without the entries that cannot be read; empty where it is absent.
+fn list<T: DeserializeOwned>(value: &Value, pointer: &str) -> Vec<T> {
+    let entries = value.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    entries.filter_map(|entry| T::deserialize(entry).ok()).collect()
+}
+
+/// The status of an object without what of it cannot be read, as what a newer version wrote: a value of an enumeration that is
+/// not known must not cost its neighbours. Every field of `T` may be absent.
+fn status<T: DeserializeOwned + Default>(value: &Value) -> T {
+    let Some(status) = value.get("status").filter(|status| status.is_object()) else { return T::default() };
+    if let Ok(whole) = T::deserialize(status) {
+        return whole;
+    }
+    let reads = |field: &str, value: &Value| T::deserialize(json!({ field: value })).is_ok();
+    let mut fields = status.as_object().cloned().unwrap_or_default();
+    fields.retain(|field, value| {
+        if let Value::Array(entries) = value {
+            entries.retain(|entry| reads(field, &json!([entry])));
+        }
+        reads(field, value)
+    });
+    T::deserialize(Value::Object(fields)).unwrap_or_default()
 }
 
 fn object(topic: Topic, key: &NamespacedName) -> ObjectRef {
@@ -222,8 +241,6 @@ pub(crate) const EXPIRY_TICK: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn service(version: &str, class: &str) -> Value {
@@ -276,6 +293,53 @@ mod tests {
         let gone = observations.relisted(topic);
         assert_eq!((gone[0].object.to_string().as_str(), &gone[0].version), ("Service/web/a", &None));
         assert_eq!(observations.apply(topic, &service("2", "other.example/lb"), now), None);
+    }
+
+    /// What is made of the status of an object that a newer version wrote.
+    fn read(topic: Topic, status: Value) -> Status {
+        let metadata = json!({"name": "a", "uid": "u", "resourceVersion": "1"});
+        let object = json!({"metadata": metadata, "status": status});
+        let seen = Observations::new(Options::default()).apply(topic, &object, Instant::now());
+        seen.unwrap().version.unwrap().status
+    }
+
+    fn condition(status: &str) -> Value {
+        json!({"type": "Ready", "status": status, "reason": "Ready", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    }
+
+    #[test]
+    fn a_step_that_a_newer_version_knows_does_not_cost_the_version_in_force() {
+        let digest = "a".repeat(64);
+        let status = json!({
+            "active": {"sha256": digest, "configMap": "copy", "signedBy": {"key": "k"}},
+            "step": "Signed", "conditions": [condition("Perhaps"), condition("True")], "signatures": 3,
+        });
+        let Status::Policy(read) = read(Topic::Objects(Kind::DecisionPolicy), status) else { panic!() };
+        let active = read.active.as_ref().unwrap();
+        assert_eq!((active.sha256.as_str(), active.config_map.as_str()), (digest.as_str(), "copy"));
+        assert_eq!((read.step, read.conditions.len()), (None, 1));
+    }
+
+    #[test]
+    fn a_phase_that_a_newer_version_knows_does_not_cost_what_the_speaker_announces() {
+        let session = json!({"peer": "router", "address": "192.0.2.1", "state": "Established"});
+        let status = json!({
+            "phase": "Pausing", "announced": ["203.0.113.7"], "announcedCount": 1,
+            "sessions": [{"peer": "of another shape"}, session], "exceptionCount": "many",
+        });
+        let Status::Speaker { state, .. } = read(Topic::SpeakerStates, status) else { panic!() };
+        assert_eq!((state.phase, state.announced_count, state.exception_count), (None, 1, 0));
+        assert_eq!(state.announced, ["203.0.113.7"]);
+        assert_eq!((state.sessions.len(), state.sessions[0].peer.as_str()), (1, "router"));
+    }
+
+    #[test]
+    fn what_is_no_status_at_all_is_read_as_none() {
+        for status in [json!(null), json!("none"), json!([]), json!({"active": 5})] {
+            let read = read(Topic::Objects(Kind::DecisionPolicy), status);
+            assert_eq!(read, Status::Policy(Box::default()));
+        }
     }
 
     #[test]
