@@ -163,8 +163,10 @@ reasons! {
     NoMatchingPool,
     /// Every pool that matches is full.
     PoolExhausted,
-    /// The Service names a pool that does not exist.
+    /// A Service or an Advertisement names a pool that does not exist.
     UnknownPool,
+    /// An Advertisement names a BGPPeer that does not exist.
+    UnknownPeer,
     /// The Service names a pool whose selectors do not match it.
     PoolNotAllowed,
     /// The Service asks for an address that is in no pool.
@@ -197,6 +199,8 @@ reasons! {
     Announced,
     /// No speaker is live.
     NoSpeaker,
+    /// No controller leads.
+    NoLeader,
     /// No node announces the Service, and no speaker gives a reason.
     NotAnnounced,
     /// No Advertisement selects the Service.

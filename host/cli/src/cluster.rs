@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! kubeconfig ─► connect ─► read (lists, a page at a time) ─────────────► Objects ─┐
+//!                     ├──► running (Leases, DaemonSet) ────────────────► Running ─┤
 //!                     └──► speakers (exec, 16 at a time, 10 s each) ─► answers ───┴─► status | explain | routes | policy
 //! ```
 //!
@@ -15,6 +16,7 @@ pub mod policy;
 pub mod read;
 pub mod routes;
 pub(crate) mod run;
+pub mod running;
 pub mod speakers;
 pub mod status;
 pub mod validate;

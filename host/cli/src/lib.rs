@@ -49,6 +49,16 @@ pub enum Tool {
         /// Leave out what is not of this node alone: Services, pools and policies.
         #[arg(long, hide = true)]
         of_node_only: bool,
+        /// While something is wrong in the cluster, ask again for this long, as 60s or 2m.
+        #[arg(
+            long,
+            value_name = "DURATION",
+            default_value = "0s",
+            hide_default_value = true,
+            conflicts_with = "socket",
+            value_parser = duration
+        )]
+        wait: Duration,
         /// Where to ask, and how to print.
         #[command(flatten)]
         asking: Asking,
@@ -159,8 +169,8 @@ pub fn called_as() -> &'static str {
 /// Runs a tool to its end.
 pub fn run(tool: Tool) -> ExitCode {
     match tool {
-        Tool::Status { of_node_only, asking } => match asking.cluster.place(asking.socket.as_deref()) {
-            Place::Cluster => cluster::run::show_status(&asking.cluster, asking.output),
+        Tool::Status { of_node_only, wait, asking } => match asking.cluster.place(asking.socket.as_deref()) {
+            Place::Cluster => cluster::run::show_status(&asking.cluster, asking.output, wait),
             Place::Socket(socket) => answer(&socket, asking.output, &Question::Status, of_node_only),
         },
         Tool::Routes { peer, node, asking } => match asking.cluster.place(asking.socket.as_deref()) {
@@ -229,8 +239,14 @@ fn answer(socket: &Path, format: Format, question: &Question, of_node_only: bool
         Answer::Service(explanation) => output::print(format, explanation, &table),
         Answer::NotFound(_) | Answer::BadQuestion(_) => Ok(()),
     };
+    // Who asks on behalf of a cluster judges by himself, and takes the answer of a process that ends well.
+    let well = match &answer {
+        Answer::Status(status) => of_node_only || status::is_well(status),
+        _ => true,
+    };
     match printed {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if well => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(DOES_NOT_HOLD),
         Err(message) => fail(WRONG_USAGE, &message),
     }
 }

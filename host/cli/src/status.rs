@@ -4,6 +4,18 @@ use bellhop_core::report::{AllocationRole, Condition, PeerRow, Phase, PolicyRow,
 
 use crate::output::{columns, hanging};
 
+/// State of a session that is up (RFC 4271 §8.2.2), as reports have it.
+pub(crate) const ESTABLISHED: &str = "Established";
+
+/// True where nothing is wrong with what a node says of itself: it is ready, its sessions are up, its Services have their
+/// addresses, and no object has a problem. Which addresses it does not announce is no matter here: others may.
+pub fn is_well(status: &Status) -> bool {
+    status.phase == Phase::Ready
+        && status.problems.is_empty()
+        && status.peers.iter().all(|peer| peer.state == ESTABLISHED)
+        && status.services.iter().all(|service| service.allocated.status)
+}
+
 /// The state of a node as text. The tables fit 100 columns with names of ordinary length; what is long stands below
 /// them, a line each, folded to `width` columns where one is given.
 pub fn table(status: &Status, width: Option<usize>) -> String {
@@ -224,6 +236,26 @@ mod tests {
                 "203.0.113.90-203.0.113.120",
                 long,
             )],
+        }
+    }
+
+    #[test]
+    fn a_node_is_well_when_it_is_ready_with_its_sessions_up_its_services_served_and_no_problem() {
+        let mut well = troubled();
+        well.problems.clear();
+        well.peers[0].state = ESTABLISHED.into();
+        well.services[0].allocated = condition(true, "Allocated", "");
+        assert!(is_well(&well), "that another node announces a Service is no trouble");
+        let breaks: [fn(&mut Status); 4] = [
+            |status| status.problems = troubled().problems,
+            |status| status.peers = troubled().peers,
+            |status| status.services = troubled().services,
+            |status| status.phase = Phase::Binding,
+        ];
+        for (number, break_it) in breaks.into_iter().enumerate() {
+            let mut broken = well.clone();
+            break_it(&mut broken);
+            assert!(!is_well(&broken), "{number}");
         }
     }
 

@@ -5,16 +5,20 @@ use bellhop_core::report::{RouteRow, ServiceExplanation, Status};
 use k8s_openapi::api::core::v1::{Event, Service};
 use kube::api::{Api, ListParams};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::drain::Drained;
 use super::explain::Known;
 use super::read::{Listed, Objects, ReadError};
 use super::speakers::{Said, Speaker, not_asked};
+use super::status::ClusterStatus;
 use super::{Cluster, ClusterArguments, explain, policy, routes, status, validate, wait};
 use crate::output::{self, Format};
 use crate::validate::Findings;
 use crate::{DOES_NOT_HOLD, WRONG_USAGE, fail};
+
+/// Time between two looks of `status --wait`: speakers report every five seconds at most.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Why a tool ends without an answer: exit code and words.
 type Stop = (u8, String);
@@ -69,17 +73,39 @@ async fn speakers(
     Ok(found)
 }
 
-/// `bellhop status`.
-pub(crate) fn show_status(arguments: &ClusterArguments, format: Format) -> ExitCode {
+/// `bellhop status`, asked again for at most `patience` while something is wrong.
+pub(crate) fn show_status(arguments: &ClusterArguments, format: Format, patience: Duration) -> ExitCode {
     with_cluster(arguments, |cluster| async move {
-        let (objects, mut pods_not_shown) = (Objects::read(&cluster), Vec::new());
-        let (objects, pods) = futures::join!(objects, speakers(&cluster, None, &mut pods_not_shown));
-        let mut objects = objects.map_err(|error| wrong(&error))?;
-        objects.not_shown.append(&mut pods_not_shown);
-        let answers: Vec<Said<Status>> = cluster.ask(pods?, &["status", "--of-node-only"]).await;
-        let status = status::merge(&cluster.server, &objects, answers);
-        print(format, &status, &status::table(&status, output::width()))
+        let end = Instant::now() + patience;
+        let mut status = status_of(&cluster).await?;
+        while !status.problems.is_empty() && Instant::now() < end {
+            tokio::time::sleep(ASK_AGAIN).await;
+            status = status_of(&cluster).await?;
+        }
+        print(format, &status, &status::table(&status, output::width()))?;
+        Ok(if status.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DOES_NOT_HOLD) })
     })
+}
+
+async fn status_of(cluster: &Cluster) -> Result<ClusterStatus, Stop> {
+    let asked = async {
+        let pods = match cluster.speakers(None).await {
+            Ok(pods) => Ok(pods),
+            Err(ReadError::Forbidden(message)) => Err(not_asked(&message)),
+            Err(error) => return Err(wrong(&error)),
+        };
+        let speakers = pods.clone().unwrap_or_default();
+        let answers: Vec<Said<Status>> = cluster.ask(speakers, &["status", "--of-node-only"]).await;
+        Ok((pods, answers))
+    };
+    let (objects, running, asked) = futures::join!(Objects::read(cluster), cluster.running(), asked);
+    let mut objects = objects.map_err(|error| wrong(&error))?;
+    let mut running = running.map_err(|error| wrong(&error))?;
+    let (pods, answers) = asked?;
+    objects.not_shown.append(&mut running.not_shown);
+    running.pods = pods.map_err(|line| objects.not_shown.push(line)).ok();
+    let place = (cluster.server.as_str(), cluster.namespace.as_str());
+    Ok(status::merge(place, &objects, &running, answers))
 }
 
 /// `bellhop routes`.

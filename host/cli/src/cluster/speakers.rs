@@ -12,7 +12,7 @@ use super::read::{Listed, ReadError};
 use super::{Cluster, cause};
 
 /// Labels that the chart gives the pods of the speakers.
-const SPEAKERS: &str = "app.kubernetes.io/part-of=bellhop,app.kubernetes.io/component=speaker";
+pub(super) const SPEAKERS: &str = "app.kubernetes.io/part-of=bellhop,app.kubernetes.io/component=speaker";
 
 /// The speaker's container, its program and its socket, as the chart has them.
 const CONTAINER: &str = "speaker";

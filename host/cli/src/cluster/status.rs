@@ -2,15 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bellhop_api::conditions::{ALLOCATED, ANNOUNCED, READY};
+use bellhop_api::conditions::{ALLOCATED, ANNOUNCED, READY, Reason};
 use bellhop_api::{Condition, ConditionStatus, LOAD_BALANCER_CLASS, PoolUsage, SpeakerState};
 use bellhop_core::report::Status;
 use k8s_openapi::api::core::v1::Service;
 use serde::Serialize;
 
 use super::read::Objects;
+use super::running::{Running, troubles};
 use super::speakers::{AskError, Said, forbidden};
 use crate::output::{columns, hanging};
+use crate::status::ESTABLISHED;
+
+/// Reasons of which somebody decided that one node does not announce an address: a label, a selector, a policy. Where no
+/// node is left, the Service's own condition is what is wrong.
+const AS_DECIDED: [Reason; 7] = [
+    Reason::NodeExcluded,
+    Reason::NoLocalEndpoints,
+    Reason::NoPeer,
+    Reason::NoAdvertisement,
+    Reason::Ineligible,
+    Reason::Drained,
+    Reason::WithheldByPolicy,
+];
 
 /// The state of a cluster.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
@@ -26,8 +40,11 @@ pub struct ClusterStatus {
     pub pools: Vec<PoolRow>,
     /// Policies.
     pub policies: Vec<PolicyRow>,
-    /// What is wrong: conditions that do not hold, addresses that nodes do not announce.
+    /// What is wrong: speakers and controllers that do not run, conditions that do not hold, addresses that nodes do not
+    /// announce. Where there is any, the exit code is 1.
     pub problems: Vec<ProblemRow>,
+    /// Addresses that single nodes do not announce because somebody decided so.
+    pub notes: Vec<ProblemRow>,
     /// What cannot be shown, and why.
     pub not_shown: Vec<String>,
     /// Kinds of which nothing can be shown.
@@ -126,21 +143,39 @@ pub struct ProblemRow {
     pub message: String,
 }
 
-/// Puts together what the API server and the speakers said.
-pub fn merge(server: &str, objects: &Objects, answers: Vec<Said<Status>>) -> ClusterStatus {
+/// Puts together what the API server and the speakers said. `place` is the URL of the API server and the namespace that
+/// Bellhop runs in.
+pub fn merge(
+    place: (&str, &str),
+    objects: &Objects,
+    running: &Running,
+    answers: Vec<Said<Status>>,
+) -> ClusterStatus {
+    let (server, namespace) = place;
     let mut not_shown = objects.not_shown.clone();
     not_shown.extend(forbidden(&answers));
-    let mut problems = BTreeSet::new();
+    let (mut problems, mut notes) = (BTreeSet::new(), BTreeSet::new());
     conditions(objects, &mut problems);
-    exceptions(&objects.states, &mut problems);
+    exceptions(&objects.states, &mut problems, &mut notes);
+    let live: BTreeSet<_> = answers
+        .iter()
+        .filter(|(_, answer)| answer.is_ok())
+        .map(|(speaker, _)| speaker.node.clone())
+        .collect();
+    let said_last = |state: &&SpeakerState| !live.contains(&state.metadata.name.clone().unwrap_or_default());
+    sessions_reported(objects.states.iter().filter(said_last), &mut problems);
     of_nodes(&answers, &mut problems);
+    let nodes = nodes(&objects.states, answers);
+    let reports = !objects.hidden.contains("SpeakerState");
+    problems.extend(troubles(namespace, running, &nodes, reports));
     ClusterStatus {
         server: server.into(),
-        nodes: nodes(&objects.states, answers),
+        nodes,
         services: objects.services.iter().filter_map(service).collect(),
         pools: objects.pools.iter().map(pool).collect(),
         policies: objects.policies.iter().map(policy).collect(),
         problems: problems.into_iter().collect(),
+        notes: notes.into_iter().collect(),
         not_shown,
         hidden: objects.hidden.clone(),
     }
@@ -167,7 +202,7 @@ fn nodes(states: &[SpeakerState], answers: Vec<Said<Status>>) -> Vec<NodeRow> {
         row.node = speaker.node;
         match answer {
             Ok(status) => {
-                let up = status.peers.iter().filter(|peer| peer.state == "Established").count();
+                let up = status.peers.iter().filter(|peer| peer.state == ESTABLISHED).count();
                 row.phase = Some(format!("{:?}", status.phase));
                 row.sessions = Some(format!("{up}/{}", status.peers.len()));
                 row.version = status.version;
@@ -273,6 +308,12 @@ fn conditions(objects: &Objects, problems: &mut BTreeSet<ProblemRow>) {
         "AddressPool": pools, "AddressClaim": claims, "BGPPeer": peers, "Advertisement": advertisements,
         "SpeakerConfig": configs, "DecisionPolicy": policies,
     }
+    // How far a speaker is stands in its phase.
+    for state in &objects.states {
+        let conditions = state.status.iter().flat_map(|status| &status.conditions);
+        let others = conditions.filter(|condition| condition.type_ != READY).cloned().collect();
+        tell("SpeakerState", state.metadata.name.as_ref(), Some(&others));
+    }
     for service in &objects.services {
         let (namespace, name) = (service.metadata.namespace.as_deref(), service.metadata.name.as_deref());
         let conditions = service.status.iter().flat_map(|status| status.conditions.iter().flatten());
@@ -290,12 +331,17 @@ fn conditions(objects: &Objects, problems: &mut BTreeSet<ProblemRow>) {
 }
 
 /// What single nodes do not announce, and policies that they do not have as they should.
-fn exceptions(states: &[SpeakerState], problems: &mut BTreeSet<ProblemRow>) {
+fn exceptions(
+    states: &[SpeakerState],
+    problems: &mut BTreeSet<ProblemRow>,
+    notes: &mut BTreeSet<ProblemRow>,
+) {
     for state in states {
         let node = state.metadata.name.clone();
         let Some(status) = &state.status else { continue };
         for exception in &status.exceptions {
-            problems.insert(ProblemRow {
+            let decided = AS_DECIDED.iter().any(|reason| reason.as_str() == exception.reason);
+            if decided { &mut *notes } else { &mut *problems }.insert(ProblemRow {
                 object: format!("Service/{}/{}", exception.namespace, exception.name),
                 node: node.clone(),
                 reason: exception.reason.clone(),
@@ -310,24 +356,43 @@ fn exceptions(states: &[SpeakerState], problems: &mut BTreeSet<ProblemRow>) {
                 message: policy.message.clone(),
             });
         }
-        for session in status.sessions.iter().filter(|session| session.state != "Established") {
-            let error = Some(&session.last_error).filter(|error| !error.is_empty());
-            problems.insert(ProblemRow {
-                object: format!("BGPPeer/{}", session.peer),
-                node: node.clone(),
-                reason: "NoSession".into(),
-                message: match error {
-                    Some(error) => format!("{}; last error: {error}", session.state),
-                    None => session.state.clone(),
-                },
-            });
-        }
     }
 }
 
-/// What is wrong with nodes themselves, which stands in no object: their packet filters, their ARP, their kube-proxies.
+/// Sessions that were not up when a speaker reported last.
+fn sessions_reported<'a>(
+    states: impl Iterator<Item = &'a SpeakerState>,
+    problems: &mut BTreeSet<ProblemRow>,
+) {
+    for state in states {
+        let sessions = state.status.iter().flat_map(|status| &status.sessions);
+        problems.extend(sessions.filter(|session| session.state != ESTABLISHED).map(|session| {
+            let error = Some(&*session.last_error).filter(|error| !error.is_empty());
+            no_session(&session.peer, state.metadata.name.as_deref(), &session.state, error)
+        }));
+    }
+}
+
+fn no_session(peer: &str, node: Option<&str>, state: &str, error: Option<&str>) -> ProblemRow {
+    ProblemRow {
+        object: format!("BGPPeer/{peer}"),
+        node: node.map(str::to_owned),
+        reason: Reason::NoSession.to_string(),
+        message: match error {
+            Some(error) => format!("{state}; last error: {error}"),
+            None => state.to_owned(),
+        },
+    }
+}
+
+/// What speakers say now of what stands in no object: sessions that are not up, and what is wrong with the nodes
+/// themselves, as their packet filters, their ARP, their kube-proxies.
 fn of_nodes(answers: &[Said<Status>], problems: &mut BTreeSet<ProblemRow>) {
     for (speaker, answer) in answers {
+        let peers = answer.iter().flat_map(|status| &status.peers);
+        problems.extend(peers.filter(|peer| peer.state != ESTABLISHED).map(|peer| {
+            no_session(&peer.name, Some(&speaker.node), &peer.state, peer.last_error.as_deref())
+        }));
         let said = answer.iter().flat_map(|status| &status.problems);
         problems.extend(said.filter(|problem| &*problem.object.kind == "Node").map(|problem| ProblemRow {
             object: problem.object.to_string(),
@@ -375,10 +440,9 @@ pub fn table(status: &ClusterStatus, width: Option<usize>) -> String {
     );
     text += "\nPOLICIES\n";
     text += &policies(&status.policies, nothing("DecisionPolicy", NO_POLICY));
-    let silent =
-        status.nodes.iter().filter_map(|row| Some(format!("Node/{}: {}", row.node, row.trouble.as_ref()?)));
-    let problems: Vec<String> = silent.chain(status.problems.iter().map(problem)).collect();
-    for (heading, lines) in [("PROBLEMS", &problems), ("NOT SHOWN", &status.not_shown)] {
+    let lines = |rows: &[ProblemRow]| -> Vec<String> { rows.iter().map(problem).collect() };
+    let (problems, notes) = (lines(&status.problems), lines(&status.notes));
+    for (heading, lines) in [("PROBLEMS", &problems), ("NOTES", &notes), ("NOT SHOWN", &status.not_shown)] {
         if !lines.is_empty() {
             text += &format!("\n{heading}\n");
             text.extend(lines.iter().map(|line| hanging(line, width)));

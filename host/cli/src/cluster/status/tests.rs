@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cluster::speakers::Speaker;
 
+const PLACE: (&str, &str) = ("https://192.0.2.9:6443", "bellhop-system");
+
 fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
@@ -107,7 +109,7 @@ fn what_a_speaker_says_now_counts_more_than_what_it_reported() {
         (speaker("node-2"), Err(AskError::Silent("pod x did not answer within 10 s".into()))),
         (speaker("node-3"), Ok(live("node-3"))),
     ];
-    let status = merge("https://192.0.2.9:6443", &objects(), answers);
+    let status = merge(PLACE, &objects(), &Running::default(), answers);
     let rows: Vec<_> = status
         .nodes
         .iter()
@@ -124,7 +126,55 @@ fn what_a_speaker_says_now_counts_more_than_what_it_reported() {
         ]
     );
     let text = table(&status, None);
-    assert!(text.contains("\nNode/node-2: pod x did not answer within 10 s\n"), "{text}");
+    assert!(text.contains("\nNode/node-2: pod x did not answer within 10 s (NoSpeaker)\n"), "{text}");
+    // The session that was down when node-1 reported is up now, and of node-2 nobody knows better.
+    let sessions = status.problems.iter().filter(|problem| problem.reason == "NoSession");
+    assert_eq!(sessions.filter_map(|problem| problem.node.as_deref()).collect::<Vec<_>>(), ["node-2"]);
+}
+
+#[test]
+fn a_session_that_is_down_now_is_a_problem() {
+    let mut down = live("node-1");
+    down.peers[0].state = "Connect".into();
+    down.peers[0].last_error = Some("refused".into());
+    let answers = vec![(speaker("node-1"), Ok(down))];
+    let status = merge(PLACE, &Objects::default(), &Running::default(), answers);
+    let text = table(&status, None);
+    assert!(
+        text.contains("\nBGPPeer/router-a on node-1: Connect; last error: refused (NoSession)\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_somebody_decided_for_a_node_is_noted_and_nothing_is_wrong() {
+    let told = |reason: &str| {
+        let exception = json!({"namespace": "web", "name": "shop", "address": "203.0.113.7", "reason": reason, "message": "m"});
+        let state =
+            api("SpeakerState", "node-1", json!({}), json!({"phase": "Ready", "exceptions": [exception]}));
+        let objects = Objects { states: vec![object(state)], ..Objects::default() };
+        let status = merge(PLACE, &objects, &Running::default(), Vec::new());
+        (status.problems.len(), status.notes.len(), table(&status, None))
+    };
+    // Every cluster of kubeadm excludes its control plane by a label.
+    for reason in ["NodeExcluded", "NoAdvertisement", "NoPeer", "Ineligible", "WithheldByPolicy"] {
+        let (problems, notes, text) = told(reason);
+        assert_eq!((problems, notes), (0, 1), "{text}");
+        let line = format!("\nNOTES\nService/web/shop on node-1: 203.0.113.7: m ({reason})\n");
+        assert!(text.contains(&line), "{text}");
+    }
+    for reason in ["NotBound", "NoSession", "NoASN", "NoEndpoints"] {
+        let (problems, notes, text) = told(reason);
+        assert_eq!((problems, notes), (1, 0), "{text}");
+    }
+}
+
+#[test]
+fn bellhop_itself_is_looked_at_with_the_rest() {
+    let running = Running { leases: Some(BTreeMap::new()), ..Running::default() };
+    let status = merge(PLACE, &Objects::default(), &running, Vec::new());
+    let [problem] = status.problems.as_slice() else { panic!("{:?}", status.problems) };
+    assert_eq!(problem.reason, "NoLeader");
 }
 
 #[test]
@@ -135,7 +185,8 @@ fn what_is_wrong_with_a_node_itself_is_told() {
     let elsewhere =
         Problem::new(ObjectRef::cluster("AddressPool", "stale"), "InvalidRange", "", "", "is inverted");
     let status = Status { problems: vec![problem, elsewhere], ..live("node-1") };
-    let merged = merge("here", &Objects::default(), vec![(speaker("node-1"), Ok(status))]);
+    let merged =
+        merge(PLACE, &Objects::default(), &Running::default(), vec![(speaker("node-1"), Ok(status))]);
     let [told] = merged.problems.as_slice() else { panic!("{:?}", merged.problems) };
     assert_eq!((told.node.as_deref(), told.reason.as_str()), (Some("node-1"), "StrictArpMissing"));
     assert!(told.message.contains("--ipvs-strict-arp"), "{}", told.message);
@@ -145,7 +196,7 @@ fn what_is_wrong_with_a_node_itself_is_told() {
 fn a_user_who_may_not_exec_is_told_once_and_sees_the_rest() {
     let forbidden = || Err(AskError::Forbidden("User \"u\" cannot create resource \"pods/exec\"".into()));
     let answers = vec![(speaker("node-1"), forbidden()), (speaker("node-2"), forbidden())];
-    let status = merge("s", &objects(), answers);
+    let status = merge(PLACE, &objects(), &Running::default(), answers);
     assert_eq!(
         status.not_shown,
         ["what speakers say at this moment: User \"u\" cannot create resource \"pods/exec\""]
@@ -158,14 +209,14 @@ fn a_user_who_may_not_exec_is_told_once_and_sees_the_rest() {
 fn a_kind_that_may_not_be_listed_is_not_said_to_be_absent() {
     let mut objects = Objects { hidden: ["AddressPool".into()].into(), ..Objects::default() };
     objects.not_shown.push("addresspools.bellhop.dev is forbidden".into());
-    let text = table(&merge("s", &objects, Vec::new()), None);
+    let text = table(&merge(PLACE, &objects, &Running::default(), Vec::new()), None);
     assert!(text.contains("POOLS\nnot shown, see below\n"), "{text}");
     assert!(text.ends_with("NOT SHOWN\naddresspools.bellhop.dev is forbidden\n"), "{text}");
 }
 
 #[test]
 fn the_whole_table_of_a_cluster() {
-    let text = table(&merge("https://192.0.2.9:6443", &objects(), Vec::new()), None);
+    let text = table(&merge(PLACE, &objects(), &Running::default(), Vec::new()), None);
     let expected = "\
 Cluster https://192.0.2.9:6443
 
