@@ -14,9 +14,9 @@ use bellhop_lab::observe::kernel::Event;
 use k8s_openapi::jiff::civil::DateTime;
 use k8s_openapi::jiff::tz::TimeZone;
 
-/// How much later than the change itself a recording's time may be: iproute2 takes it when it reads of the change, for which a
-/// busy machine lets it wait. Far below what passes between the end of a pod and the withdrawal that follows from it.
-const READ_BY: Duration = Duration::from_millis(50);
+/// How much later than the change itself a recording's time may be: iproute2 takes it when it reads of the change, which it does
+/// before other programs run. Below what passes between the end of a pod and the withdrawal that follows from it.
+const READ_BY: Duration = Duration::from_millis(100);
 
 /// When the router changed its route to each address.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -113,8 +113,10 @@ impl Recording {
     /// # Errors
     /// When `ip monitor` does not start.
     pub fn start(namespace: &Namespace, file: &Path) -> Result<Self> {
-        let mut command = Command::new("ip");
-        command.args(["-n", namespace.name(), "-ts", "-o", "monitor", "route"]).env("TZ", "UTC");
+        // It takes the time when it reads of a change: before everything else, so that a busy machine does not put that off.
+        let mut command = Command::new("chrt");
+        command.args(["--fifo", "1", "ip", "-n", namespace.name(), "-ts", "-o", "monitor", "route"]);
+        command.env("TZ", "UTC");
         let out = File::create(file).with_context(|| format!("cannot create {}", file.display()))?;
         let child = command
             .stdin(Stdio::null())
