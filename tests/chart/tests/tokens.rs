@@ -83,29 +83,50 @@ fn wait_until_enforced(cluster: &Cluster, kubeconfig: &Path) {
     .unwrap();
 }
 
-/// What the API server answers to a patch of the status of a node's state. Not by kubectl, which wants to read first what a
-/// speaker may only write.
-fn patch_state(cluster: &Cluster, kubeconfig: &Path, node: &str) -> Value {
+/// What the API server answers to a request with the rights of a kubeconfig. Not by kubectl, which wants to read first what
+/// a speaker may only write.
+fn request(
+    cluster: &Cluster,
+    kubeconfig: &Path,
+    method: &str,
+    content_type: &str,
+    path: &str,
+    body: &Value,
+) -> Value {
     let config: Value = serde_json::from_str(&std::fs::read_to_string(kubeconfig).unwrap()).unwrap();
     let server = config["clusters"][0]["cluster"]["server"].as_str().unwrap();
     let token = config["users"][0]["user"]["token"].as_str().unwrap();
     let mut curl = Command::new("curl");
-    curl.args([
-        "--silent",
-        "--show-error",
-        "--max-time",
-        "30",
-        "--request",
-        "PATCH",
-        "--data",
-        r#"{"status":{}}"#,
-    ])
-    .args(["--header", "Content-Type: application/merge-patch+json"])
-    .args(["--header", &format!("Authorization: Bearer {token}")])
-    .arg("--cacert")
-    .arg(cluster.state().join("pki/ca.crt"))
-    .arg(format!("{server}/apis/bellhop.dev/v1alpha1/speakerstates/{node}/status"));
+    curl.args(["--silent", "--show-error", "--max-time", "30", "--request", method, "--data"])
+        .arg(body.to_string())
+        .args(["--header", &format!("Content-Type: {content_type}")])
+        .args(["--header", &format!("Authorization: Bearer {token}")])
+        .arg("--cacert")
+        .arg(cluster.state().join("pki/ca.crt"))
+        .arg(format!("{server}{path}"));
     serde_json::from_str(&run(&mut curl).unwrap()).unwrap()
+}
+
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+fn patch_state(cluster: &Cluster, kubeconfig: &Path, node: &str) -> Value {
+    let path = format!("/apis/bellhop.dev/v1alpha1/speakerstates/{node}/status");
+    request(cluster, kubeconfig, "PATCH", MERGE_PATCH, &path, &json!({"status": {}}))
+}
+
+/// Takes over a Lease that is there, as it stands there, by the whole object.
+fn replace_lease(cluster: &Cluster, kubeconfig: &Path, name: &str) -> Value {
+    let mut lease: Value = cluster.kubectl_json(&["-n", NAMESPACE, "get", "lease", name]).unwrap();
+    lease["spec"]["holderIdentity"] = "thief".into();
+    let path = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{name}");
+    request(cluster, kubeconfig, "PUT", "application/json", &path, &lease)
+}
+
+/// Gives a Lease that is there another holder, by that field alone.
+fn patch_lease(cluster: &Cluster, kubeconfig: &Path, name: &str) -> Value {
+    let path = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{name}");
+    let patch = json!({"spec": {"holderIdentity": "thief"}});
+    request(cluster, kubeconfig, "PATCH", MERGE_PATCH, &path, &patch)
 }
 
 fn speaker_state(node: &str) -> Value {
@@ -157,6 +178,22 @@ fn a_speaker_writes_for_its_own_node_and_a_stolen_token_for_no_other() {
     assert_eq!(refusal["reason"], "Forbidden");
     let words = refusal["message"].as_str().unwrap();
     assert!(words.contains("may write node-1 only, not node-2"), "{words}");
+
+    // What stands there already: the Lease of another node, whose speaker would look dead or alive by it, and the leader's.
+    create(&cluster, &two, &lease("bellhop-speaker-node-2")).unwrap();
+    cluster.apply(&lease("bellhop-controller").to_string()).unwrap();
+    let own = replace_lease(&cluster, &one, "bellhop-speaker-node-1");
+    assert_eq!(own["spec"]["holderIdentity"], "thief", "{own}");
+    for name in ["bellhop-speaker-node-2", "bellhop-controller"] {
+        let refusal = replace_lease(&cluster, &one, name);
+        let words = refusal["message"].as_str().unwrap_or_default();
+        let wanted = format!("may write bellhop-speaker-node-1 only, not {name}");
+        assert!(refusal["reason"] == "Forbidden" && words.contains(&wanted), "{name}: {refusal}");
+        // By RBAC, before any policy is asked.
+        assert_eq!(patch_lease(&cluster, &one, name)["reason"], "Forbidden", "{name}");
+        let stands: Value = cluster.kubectl_json(&["-n", NAMESPACE, "get", "lease", name]).unwrap();
+        assert_eq!(stands["spec"]["holderIdentity"], "x", "{name}");
+    }
 }
 
 #[test]
@@ -224,6 +261,8 @@ fn the_rights_end_where_the_reference_says() {
         ("bellhop-speaker", &["patch", "nodes"]),
         ("bellhop-speaker", &["get", "configmaps", "-n", "default"]),
         ("bellhop-speaker", &["list", "secrets", "-n", NAMESPACE]),
+        ("bellhop-speaker", &["create", "events.events.k8s.io", "--all-namespaces"]),
+        ("bellhop-speaker", &["patch", "leases", "-n", NAMESPACE]),
         ("bellhop-speaker", &["delete", "daemonsets/bellhop-speaker", "-n", NAMESPACE]),
         ("bellhop-speaker", &["get", "daemonsets/other", "-n", NAMESPACE]),
     ] {
