@@ -126,8 +126,12 @@ fn fill(cluster: &Cluster) {
 
 fn an_administrator_sees_everything(cluster: &Cluster) {
     let outcome = bellhop(&cluster.kubeconfig(), &["status"]);
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    // An inverted range, no controller, and a speaker that neither lives nor answers.
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
     for line in [
+        r#"AddressPool/stale: spec.addresses[0]: "203.0.113.90-203.0.113.80": is inverted; write 203.0.113.80-203.0.113.90 (InvalidRange)"#,
+        "Lease/bellhop-system/bellhop-controller: no controller leads: the Lease is not there (NoLeader)",
+        "Node/node-1: its speaker does not live: its Lease is not there (NoSpeaker)",
         "node-1  Ready    1/2       12         1           0.1.0    no answer",
         "web/shop  -          -          -",
         "stale   203.0.113.90-203.0.113.80  -             False InvalidRange",
@@ -157,10 +161,16 @@ fn a_reader_without_exec_sees_the_rest_and_is_told_what_not(cluster: &Cluster) {
         cluster.kubectl(&args.split(' ').collect::<Vec<_>>()).unwrap();
     }
     let reader = cluster.service_account("default", "reader").unwrap();
-    let status = bellhop(&reader, &["status", "-o", "json"]).json();
+    let outcome = bellhop(&reader, &["status", "-o", "json"]);
+    // The range that is wrong, the Leases and the DaemonSet are hidden from him, and he sees nothing wrong.
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let status = outcome.json();
+    assert_eq!(status["problems"], serde_json::json!([]));
     let not_shown: Vec<&str> =
         status["notShown"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
-    let [pools, speakers] = not_shown[..] else { panic!("{not_shown:#?}") };
+    let [pools, leases, daemon_sets, speakers] = not_shown[..] else { panic!("{not_shown:#?}") };
+    assert!(leases.contains(r#"cannot list resource "leases""#), "{leases}");
+    assert!(daemon_sets.contains(r#"cannot list resource "daemonsets""#), "{daemon_sets}");
     assert!(pools.contains(r#"cannot list resource "addresspools" in API group "bellhop.dev""#), "{pools}");
     assert!(
         speakers.contains(r#"resource "pods/exec""#) && speakers.contains("bellhop-system"),
