@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::controller::Controller;
 use crate::process::{self, Process};
+use crate::shutdown::WatchShutdown;
 use crate::speaker::Speaker;
 
 /// A load balancer for Kubernetes Services on bare metal, with decisions made by sandboxed plugins.
@@ -28,6 +29,9 @@ pub(crate) enum Command {
     Speaker(Box<Speaker>),
     /// Allocate addresses in a cluster, write status, bring policies' versions into force; of several the one that leads does.
     Controller(Box<Controller>),
+    /// Tell the speaker beside this process that the host shuts down.
+    #[command(hide = true)]
+    WatchShutdown(WatchShutdown),
     #[command(flatten)]
     Tool(Tool),
 }

@@ -6,6 +6,7 @@ mod arguments;
 mod controller;
 mod logging;
 mod process;
+mod shutdown;
 mod speaker;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         Command::Standalone(standalone) => standalone.run(),
         Command::Speaker(speaker) => speaker.run(),
         Command::Controller(controller) => controller.run(),
+        Command::WatchShutdown(watch) => watch.run(),
         Command::Tool(tool) => bellhop_cli::run(tool),
     }
 }

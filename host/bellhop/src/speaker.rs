@@ -37,7 +37,8 @@ pub(crate) struct Speaker {
     /// Where /livez, /readyz and /metrics are answered.
     #[arg(long, default_value = "0.0.0.0:9474", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// Where the host's /run is mounted, read-only: a shutdown of the host is seen there before anybody else tells of it.
+    /// Where the host's /run can be seen, or what `watch-shutdown` copies of it: a shutdown of the host is seen there before
+    /// anybody else tells of it.
     #[arg(long, value_name = "DIR")]
     host_run: Option<PathBuf>,
     /// Seconds from SIGTERM to SIGKILL (terminationGracePeriodSeconds of the pod): a drain wait that does not fit is told.

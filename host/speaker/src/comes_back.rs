@@ -26,11 +26,15 @@ const LEAVING_TAINTS: [&str; 3] = [
     "node.kubernetes.io/out-of-service",
 ];
 
+/// How long after SIGTERM the host is looked at. One that shuts down tells all its processes at once, this one maybe before it has
+/// made the file, and the container beside this one hands it on within a tenth of a second.
+const LOOK_AT_HOST: Duration = Duration::from_millis(300);
+
 /// What the kubelet writes into the Ready condition of a node that it shuts down gracefully.
 const SHUTTING_DOWN: &str = "node is shutting down";
 
 /// Below the host's `/run`: systemd forbids logins as soon as a shutdown begins.
-const NO_LOGIN: &str = "nologin";
+pub const NO_LOGIN: &str = "nologin";
 
 /// What becomes of the speaker on this node.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,13 +79,21 @@ pub struct Origin {
 
 /// Asks what becomes of the speaker, for at most two seconds.
 pub async fn fate(cluster: &impl LiveReads, origin: &Origin) -> Fate {
-    if origin.host_run.as_ref().is_some_and(|run| run.join(NO_LOGIN).exists()) {
-        return Fate::Leaves("the node shuts down".into());
+    let looked_at_until = tokio::time::Instant::now() + LOOK_AT_HOST;
+    let shuts_down = || origin.host_run.as_ref().is_some_and(|run| run.join(NO_LOGIN).exists());
+    let leaves = || Fate::Leaves("the node shuts down".into());
+    if shuts_down() {
+        return leaves();
     }
-    match tokio::time::timeout(PATIENCE, ask(cluster, origin)).await {
+    let fate = match tokio::time::timeout(PATIENCE, ask(cluster, origin)).await {
         Ok(fate) => fate,
         Err(_) => Fate::Unknown(format!("the API server does not answer within {} s", PATIENCE.as_secs())),
+    };
+    if !fate.keeps_routes() || origin.host_run.is_none() {
+        return fate;
     }
+    tokio::time::sleep_until(looked_at_until).await;
+    if shuts_down() { leaves() } else { fate }
 }
 
 async fn ask(cluster: &impl LiveReads, origin: &Origin) -> Fate {

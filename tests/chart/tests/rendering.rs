@@ -245,8 +245,12 @@ fn every_container_forgoes_what_it_does_not_need() {
             for forbidden in ["hostPID", "hostIPC", "shareProcessNamespace"] {
                 assert_eq!(pod[forbidden], Value::Null, "{title}");
             }
-            for container in pod["containers"].as_array().unwrap() {
+            let beside = pod["initContainers"].as_array().into_iter().flatten();
+            for container in pod["containers"].as_array().unwrap().iter().chain(beside) {
                 let context = &container["securityContext"];
+                let speaker = speaker && container["name"] == "speaker";
+                let user = context.get("runAsUser").unwrap_or(&pod["securityContext"]["runAsUser"]);
+                assert_eq!(*user, if speaker { 0 } else { 65532 }, "{title}: {}", container["name"]);
                 assert_eq!(context["allowPrivilegeEscalation"], false, "{title}");
                 assert_eq!(context["readOnlyRootFilesystem"], true, "{title}");
                 assert_eq!(context["privileged"], Value::Null, "{title}");
@@ -265,6 +269,55 @@ fn every_container_forgoes_what_it_does_not_need() {
         speaker.pod().unwrap()["containers"][0]["securityContext"]["capabilities"]["add"],
         json!(["NET_ADMIN"])
     );
+}
+
+#[test]
+fn what_the_node_has_in_run_is_seen_by_nobody_who_could_use_it() {
+    let speaker = find(&objects(&Rendering::new()), "DaemonSet", "bellhop-speaker").clone();
+    let pod = speaker.pod().unwrap();
+    let of_node = |volume: &&Value| volume.get("hostPath").is_some();
+    let folders: BTreeMap<&str, &str> = pod["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(of_node)
+        .map(|volume| (volume["name"].as_str().unwrap(), volume["hostPath"]["path"].as_str().unwrap()))
+        .collect();
+    let all = [("host-run", "/run"), ("run", "/run/bellhop"), ("state", "/var/lib/bellhop")];
+    assert_eq!(folders, all.into());
+    let mounts = |container: &Value| -> Vec<(String, bool)> {
+        let mounts = container["volumeMounts"].as_array().unwrap().iter();
+        mounts.map(|one| (one["name"].as_str().unwrap().to_owned(), one["readOnly"] == true)).collect()
+    };
+    let own = |name: &str, read_only| (name.to_owned(), read_only);
+    // The sockets of the container runtime are in the node's /run: for root a read-only mount keeps nothing from it.
+    assert_eq!(
+        mounts(&pod["containers"][0]),
+        [own("state", false), own("run", false), own("shutdown", true), own("tmp", false)]
+    );
+    let watch = &pod["initContainers"][0];
+    assert_eq!(mounts(watch), [own("host-run", true), own("shutdown", false)]);
+    assert_eq!(watch["securityContext"]["runAsNonRoot"], true);
+    // A container beside the others, and not one that is to end before them.
+    assert_eq!(watch["restartPolicy"], "Always");
+    let args = |container: &Value, name: &str| -> Option<String> {
+        let args = container["args"].as_array().unwrap().iter();
+        args.filter_map(|arg| arg.as_str()?.strip_prefix(name)?.strip_prefix('=')).next().map(str::to_owned)
+    };
+    let at = |container: &Value, volume: &str| -> Option<String> {
+        let mut mounts = container["volumeMounts"].as_array().unwrap().iter();
+        Some(mounts.find(|one| one["name"] == volume)?["mountPath"].as_str()?.to_owned())
+    };
+    assert_eq!(args(watch, "--host-run"), at(watch, "host-run"));
+    assert_eq!(args(watch, "--into"), at(watch, "shutdown"));
+    assert_eq!(args(&pod["containers"][0], "--host-run"), at(&pod["containers"][0], "shutdown"));
+
+    let without = Rendering::new().set("speaker.shutdownWatch.enabled=false");
+    let speaker = find(&objects(&without), "DaemonSet", "bellhop-speaker").clone();
+    let pod = speaker.pod().unwrap();
+    assert_eq!(pod["initContainers"], Value::Null);
+    assert_eq!(args(&pod["containers"][0], "--host-run"), None);
+    assert_eq!(pod["volumes"].as_array().unwrap().iter().filter(of_node).count(), 2);
 }
 
 #[test]
@@ -426,7 +479,8 @@ fn the_chart_is_of_the_programs_version_and_runs_what_make_image_makes() {
         .find_map(|line| line.strip_prefix("const NAME: &str = \"")?.strip_suffix("\";"))
         .unwrap();
     for object in objects(&Rendering::new()) {
-        for container in object.pod().and_then(|pod| pod["containers"].as_array()).into_iter().flatten() {
+        let containers = |key| object.pod().and_then(|pod| pod[key].as_array()).into_iter().flatten();
+        for container in containers("containers").chain(containers("initContainers")) {
             assert_eq!(container["image"], made, "{}", object.title());
         }
     }
@@ -440,7 +494,7 @@ fn kubectl_bellhop_finds_the_speakers_by_what_the_chart_calls_them() {
     let tool = read("host/cli/src/cluster/speakers.rs").unwrap();
     let constant = |name: &str| {
         let start = format!("const {name}: &str = \"");
-        let value = tool.lines().find_map(|line| line.strip_prefix(&start)?.strip_suffix("\";"));
+        let value = tool.lines().find_map(|line| line.split_once(&start)?.1.strip_suffix("\";"));
         value.unwrap_or_else(|| panic!("the tool has no {name}")).to_owned()
     };
     for rendering in combinations().unwrap() {
@@ -462,17 +516,30 @@ fn kubectl_bellhop_finds_the_speakers_by_what_the_chart_calls_them() {
     );
 }
 
+/// Ports of MetalLB, some of them on the network of the node: BGP, metrics of controller and speaker, FRR's metrics, both of
+/// them behind TLS, frr-k8s, membership, the webhook, and those of its newer releases.
+const PORTS_OF_METALLB: [u64; 11] = [179, 7472, 7473, 17472, 17473, 7573, 7946, 9443, 9120, 9121, 9141];
+
 #[test]
 fn the_ports_are_none_of_those_that_metallb_uses() {
     let rendered = objects(&Rendering::new());
+    let mut ports = Vec::new();
     for (kind, name) in [("Deployment", "bellhop-controller"), ("DaemonSet", "bellhop-speaker")] {
-        for port in find(&rendered, kind, name).pod().unwrap()["containers"][0]["ports"].as_array().unwrap() {
-            // Metrics, FRR's metrics, webhook, membership, and those of its newer releases.
-            assert!(
-                ![7472, 7473, 7573, 9443, 7946, 9120, 9121, 9141]
-                    .contains(&port["containerPort"].as_u64().unwrap())
-            );
+        for container in find(&rendered, kind, name).pod().unwrap()["containers"].as_array().unwrap() {
+            for port in container["ports"].as_array().into_iter().flatten() {
+                ports.push((name, port["containerPort"].as_u64().unwrap()));
+            }
         }
+    }
+    assert_eq!(ports.len(), 2, "{ports:?}");
+    // BGP's stands in no chart: it is that of a SpeakerConfig that says none.
+    let settings = read("host/core/src/settings.rs").unwrap();
+    let bgp = settings.lines().find_map(|line| {
+        line.trim().strip_prefix("pub const LISTEN_PORT: u16 = ")?.strip_suffix(";")?.parse().ok()
+    });
+    ports.push(("BGP", bgp.expect("the core has a default port")));
+    for (name, port) in ports {
+        assert!(!PORTS_OF_METALLB.contains(&port), "{name} listens on {port}, as MetalLB does");
     }
 }
 

@@ -182,7 +182,27 @@ async fn without_an_answer_the_routes_stand() {
     }
 }
 
-#[tokio::test]
+/// An API server that answers that all is well, while the host begins to shut down.
+struct Meanwhile(std::path::PathBuf);
+
+impl LiveReads for Meanwhile {
+    async fn read(&self, object: &ObjectRef) -> Result<Option<Value>, WriteError> {
+        std::fs::write(&self.0, "System is going down.\n").unwrap();
+        Fake::Fails.read(object).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_says_that_it_shuts_down_a_moment_after_sigterm_is_left_too() {
+    let run = tempfile::tempdir().unwrap();
+    let origin = Origin { host_run: Some(run.path().into()), ..origin() };
+    let cluster = Meanwhile(run.path().join("nologin"));
+    let begin = tokio::time::Instant::now();
+    assert_eq!(fate(&cluster, &origin).await, Fate::Leaves("the node shuts down".into()));
+    assert!(begin.elapsed() <= PATIENCE);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_host_that_shuts_down_is_left_whatever_the_api_server_says() {
     let run = tempfile::tempdir().unwrap();
     let origin = Origin { host_run: Some(run.path().into()), ..origin() };
