@@ -11,7 +11,8 @@ use crate::selector::LabelSelector;
 ///
 /// What no Advertisement selects is not announced; an empty `spec` selects everything. Where several select the same address, node
 /// and peer, the one with the highest `priority` decides, equal ones by name. An edit of attributes sends an UPDATE; it never
-/// withdraws a route or resets a session.
+/// withdraws a route or resets a session. A pool or BGPPeer that is named and not there is told in the condition `Ready`; what
+/// else is named counts.
 ///
 /// ```yaml
 /// apiVersion: bellhop.dev/v1alpha1

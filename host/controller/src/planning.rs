@@ -31,6 +31,7 @@ use crate::silent::SilentNodes;
 use crate::waiting::Waiting;
 use crate::write::{Answer, Write};
 
+mod advertisements;
 mod measure;
 mod objects;
 mod observe;

@@ -8,14 +8,13 @@ use bellhop_api::conditions::READY;
 use bellhop_api::{
     AddressPoolStatus, Condition, ConditionStatus, DecisionPolicyStatus, POOL_RANGES_MAX, PoolUsage, Reason,
 };
-use bellhop_core::announce::aggregate;
 use bellhop_core::decision::FamilyUsage;
 use bellhop_core::objects::AddressPool;
 use bellhop_core::{Family, ObjectName, ObjectRef, Problem};
 use bellhop_kubernetes::{Event, EventKind, Status, Version, WriteError};
 use serde_json::{Value, json};
 
-use super::{Planner, peers};
+use super::{Planner, advertisements, peers};
 use crate::conditions::{Told, of_type};
 use crate::sessions::PeerSessions;
 use crate::write::{Answer, Write};
@@ -119,7 +118,7 @@ impl Planner {
         if &*object.kind == "Advertisement"
             && let Some(advertisement) = self.world.advertisements().get(&object.name)
         {
-            problems.extend(aggregate::problems(&self.world, advertisement));
+            problems.extend(advertisements::problems(&self.world, advertisement));
         }
         problems
     }

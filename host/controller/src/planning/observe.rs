@@ -130,7 +130,12 @@ impl Planner {
             Delta::Module(..) => {
                 self.policy_world.apply(delta.clone());
             }
-            Delta::Peer(..) => self.recount = true,
+            Delta::Peer(name, peer) => {
+                self.recount = true;
+                if self.world.peers().contains_key(name) != peer.is_some() {
+                    self.mark_advertisements();
+                }
+            }
             Delta::Node(..) => {
                 self.recount = true;
                 self.silent.nodes_changed();
@@ -138,11 +143,7 @@ impl Planner {
             Delta::Service(key, _) => self.services.mark(key),
             Delta::Pool(name, _) => {
                 self.mark_object(&ObjectRef::cluster("AddressPool", name.clone()));
-                // Whether an aggregate fits is a question of both.
-                let names: Vec<ObjectName> = self.world.advertisements().keys().cloned().collect();
-                for name in names {
-                    self.mark_object(&ObjectRef::cluster("Advertisement", name));
-                }
+                self.mark_advertisements();
             }
             Delta::Advertisement(name, _) => {
                 self.mark_object(&ObjectRef::cluster("Advertisement", name.clone()));
@@ -152,6 +153,14 @@ impl Planner {
         let mut touched = self.world.apply(delta);
         self.policies_changed |= std::mem::take(&mut touched.policies);
         self.unplanned.merge(touched);
+    }
+
+    /// Whether names are there and aggregates fit is a question of Advertisements, pools and peers together.
+    fn mark_advertisements(&mut self) {
+        let names: Vec<ObjectName> = self.world.advertisements().keys().cloned().collect();
+        for name in names {
+            self.mark_object(&ObjectRef::cluster("Advertisement", name));
+        }
     }
 
     fn mark_object(&mut self, object: &ObjectRef) {

@@ -1,5 +1,6 @@
 //! The planner over a simulated API server.
 
+mod advertisements;
 mod api;
 mod calm;
 mod peers;

@@ -165,6 +165,9 @@ impl Api {
         for delta in deltas {
             let seen = match &delta {
                 Delta::Peer(name, Some(_)) => Some(("BGPPeer", name, Status::Peer(Box::default()))),
+                Delta::Advertisement(name, Some(_)) => {
+                    Some(("Advertisement", name, Status::Conditions(Vec::new())))
+                }
                 Delta::Policy(name, Some(_)) => {
                     Some(("DecisionPolicy", name, Status::Policy(Box::default())))
                 }
@@ -181,6 +184,12 @@ impl Api {
             self.log.push(Entry::Delta(delta.clone()));
             self.manifests.push(delta);
         }
+    }
+
+    /// What the manifest of a pool had made is gone.
+    pub(super) fn put_pool_gone(&mut self, name: &str) {
+        self.next();
+        self.put_manifests(vec![Delta::Pool(name.into(), None)]);
     }
 
     /// A speaker reports these sessions: peer and state.
@@ -293,6 +302,7 @@ impl Api {
                     let status = status.clone();
                     version.status = match &*object.kind {
                         "BGPPeer" => Status::Peer(serde_json::from_value(status).unwrap()),
+                        "Advertisement" => Status::Conditions(conditions),
                         _ => Status::Policy(serde_json::from_value(status).unwrap()),
                     };
                     self.log.push(Entry::Other(object.clone(), Some(version.clone())));

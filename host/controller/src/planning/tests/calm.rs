@@ -22,6 +22,12 @@ fn each_service_costs_one_claim_and_one_status_and_a_restart_writes_neither() {
         bench.writes().into_iter().filter(|w| !w.starts_with("status AddressPool")).collect();
     // Nobody announces them, which is told once.
     assert_eq!(writes.iter().filter(|write| !write.ends_with("] not announced")).count(), 0, "{writes:?}");
+    // What was told by those before is no news to those after.
+    bench.restart();
+    bench.wait(60);
+    assert!(!bench.writes().iter().any(|write| write.contains("announced")));
+    let events: Vec<_> = bench.replica.events.iter().map(|event| (event.reason, &event.regarding)).collect();
+    assert!(events.is_empty(), "{events:?}");
 }
 
 #[test]
