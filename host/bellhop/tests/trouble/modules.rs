@@ -1,5 +1,7 @@
 //! ConfigMaps that hold no plugin, in every way that people bring about.
 
+use std::path::Path;
+
 use bellhop_test_cluster::Cluster;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
@@ -30,6 +32,12 @@ fn config_map(name: &str, key: &str, bytes: &ByteString) -> Value {
     })
 }
 
+/// A plugin that answers, as the author built it.
+fn plugin() -> ByteString {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/fixtures/good-address.wasm");
+    ByteString(std::fs::read(path).unwrap())
+}
+
 fn policy(name: &str, bytes: Option<&ByteString>) -> Value {
     let digest: String = bytes.map_or_else(
         || "0".repeat(64),
@@ -57,8 +65,13 @@ pub(crate) fn each_bad_config_map_is_told_on_its_policy_and_disturbs_nothing(clu
         ("large", "Malformed", "does not begin as WebAssembly"),
         ("other-digest", "DigestMismatch", "spec.plugin.sha256"),
     ];
-    let bytes = |name: &str| contents.iter().find(|(of, _)| *of == name && name != "other-digest");
-    apply(cluster, &told.map(|(name, ..)| policy(name, bytes(name).map(|(_, bytes)| bytes))));
+    let plugin = plugin();
+    let bytes = |name: &str| match name {
+        "absent" => Some(&plugin),
+        "other-digest" => None,
+        name => contents.iter().find(|(of, _)| *of == name).map(|(_, bytes)| bytes),
+    };
+    apply(cluster, &told.map(|(name, ..)| policy(name, bytes(name))));
     for (name, reason, part) in told {
         let mut last = None;
         wait_for(&format!("word of {name}"), || {
@@ -70,6 +83,13 @@ pub(crate) fn each_bad_config_map_is_told_on_its_policy_and_disturbs_nothing(clu
             now.filter(|told| told.starts_with(&format!("False {reason}: ")) && told.contains(part))
         });
     }
+    // The ConfigMap may come after its policy.
+    let module = ByteString(zstd::encode_all(plugin.0.as_slice(), 0).unwrap());
+    apply(cluster, &[config_map("absent", key, &module)]);
+    wait_for("the policy that came before its ConfigMap to be in force", || {
+        let told = condition(cluster, &["decisionpolicy", "absent"], "Ready");
+        told.filter(|told| told.starts_with("True "))
+    });
     apply(cluster, &[manifest("undisturbed")]);
     has_address(cluster, "undisturbed");
     let names = told.map(|(name, ..)| name);

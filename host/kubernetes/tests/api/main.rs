@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 mod leases;
+#[allow(dead_code, reason = "shared with the tests of `bellhop`, which use the rest of it")]
 mod proxy;
 mod sources;
 mod writes;
