@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::proxy::Proxy;
+use crate::proxy::{Fault, Proxy};
 use crate::{Api, SOON, until};
 
 const NAMESPACE: &str = "bellhop-system";
@@ -89,9 +89,22 @@ pub(crate) async fn a_speaker_is_seen_to_live_and_to_stop(api: &Api) -> Result<(
         .await?
     };
     lives(false).await?;
-    let lease = SpeakerLease::start(api.client.clone(), NAMESPACE, "a-node", "pod-1");
+    // Attempts meet trouble, at the read, at the creation, at the answer to one that was carried out, and at the renewal; each
+    // waits twice as long as the one before.
+    let proxy = Proxy::start(api.client.clone()).await?;
+    for (fault, method) in [
+        (Fault::Status(429, Some(1)), "GET"),
+        (Fault::Status(500, None), "POST"),
+        (Fault::LoseAnswer, "POST"),
+        (Fault::Status(409, None), "PUT"),
+    ] {
+        proxy.fail(&[method, "/leases"], fault, 1);
+    }
+    let lease = SpeakerLease::start(proxy.client()?, NAMESPACE, "a-node", "pod-1");
     lives(true).await?;
-    ensure!(lease.renewed().borrow().is_some());
+    // The watch may have told of it before the answer to the write came.
+    timeout(3 * SOON, lease.renewed().wait_for(Option::is_some)).await??;
+    ensure!(proxy.left().is_empty(), "{:?}", proxy.left());
     let args = ["-n", NAMESPACE, "get", "lease", "bellhop-speaker-a-node", "-o"];
     let owner = "jsonpath={.metadata.ownerReferences[0].kind}/{.metadata.ownerReferences[0].name}";
     ensure!(api.cluster.kubectl(&[&args[..], &[owner]].concat())? == "Node/a-node");
