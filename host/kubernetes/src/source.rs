@@ -264,7 +264,7 @@ mod tests {
     async fn where_one_task_panics_the_source_ends() {
         let (tasks, mut batches) = two(async { panic!("a bug") });
         let (_stop, stopped) = oneshot::channel();
-        together(tasks, stopped).await;
+        tokio::time::timeout(Duration::from_secs(60), together(tasks, stopped)).await.unwrap();
         assert_eq!(batches.recv().await, None);
     }
 

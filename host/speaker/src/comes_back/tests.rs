@@ -183,7 +183,7 @@ async fn without_an_answer_the_routes_stand() {
 }
 
 /// An API server that answers that all is well, while the host begins to shut down.
-struct Meanwhile(std::path::PathBuf);
+struct Meanwhile(PathBuf);
 
 impl LiveReads for Meanwhile {
     async fn read(&self, object: &ObjectRef) -> Result<Option<Value>, WriteError> {
