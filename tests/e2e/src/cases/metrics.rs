@@ -23,7 +23,8 @@ const ALERTS: (&str, &str) = (
 /// The chart's dashboard.
 const DASHBOARD: &str = include_str!("../../../../charts/bellhop/files/dashboard.json");
 /// What a healthy installation has nothing to say of, and so does not expose.
-const UNSAID: [&str; 1] = ["bellhop_policy_failures_total"];
+const UNSAID: [&str; 3] =
+    ["bellhop_policy_failures_total", "bellhop_services_not_announced", "bellhop_services_waiting"];
 /// Minutes that the scrapes are made to last: longer than the longest `for` of an alert after the longest range of a rate.
 const MINUTES: u32 = 60;
 
