@@ -111,8 +111,20 @@ pub(crate) async fn changes_arrive_and_trouble_does_not_show(api: &Api) -> Resul
     proxy.fail(&["/services?"], Fault::Status(429, Some(1)), 1);
     proxy.fail(&["/nodes?"], Fault::Status(500, None), 2);
     proxy.fail(&["/addresspools?"], Fault::Reset, 2);
+    // What nobody refers to is nothing that a speaker should read.
+    api.apply(
+        r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-somebody", "namespace": "bellhop-system"},
+            "data": {"x": "what-only-a-body-holds"}}"#,
+    );
+    proxy.look_for("what-only-a-body-holds");
     let mut told = Told::start(proxy.client()?, Role::Speaker, None);
     told.until("synced", World::synced).await?;
+    ensure!(proxy.found().is_empty(), "{:?}", proxy.found());
+    let metadata = "application/json;as=PartialObjectMetadata;";
+    ensure!(
+        proxy.seen(&["/configmaps?", "watch=true", metadata]) == 1,
+        "ConfigMaps are not read as metadata"
+    );
     ensure!(has("a")(&told.world) && told.world.problems().is_empty(), "{:?}", told.world.problems());
     ensure!(told.world.slices_of(&key("a")).all(|slice| &*slice.key.name != "headless"));
     ensure!(*told.source.reachable().borrow());
@@ -153,6 +165,7 @@ pub(crate) async fn changes_arrive_and_trouble_does_not_show(api: &Api) -> Resul
 pub(crate) async fn a_server_without_streamed_lists_is_read_in_pages(api: &Api) -> Result<()> {
     let proxy = Proxy::start(api.client.clone()).await?;
     proxy.fail(&["sendInitialEvents"], Fault::Status(422, None), 1000);
+    proxy.look_for("what-only-a-body-holds");
     let writer = Writer::new(api.client.clone(), "test");
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..520 {
@@ -170,6 +183,9 @@ pub(crate) async fn a_server_without_streamed_lists_is_read_in_pages(api: &Api) 
     told.until("synced", World::synced).await?;
     ensure!(told.world.claims().len() == 520, "{}", told.world.claims().len());
     ensure!(proxy.seen(&["/addressclaims?", "limit=500&continue="]) == 1);
+    let metadata = "application/json;as=PartialObjectMetadataList;";
+    ensure!(proxy.seen(&["/configmaps?&limit=", metadata]) >= 1, "ConfigMaps are not read as metadata");
+    ensure!(proxy.found().is_empty(), "{:?}", proxy.found());
     make(&writer, "late").await?;
     told.until("late arrives", has("late")).await?;
     told.source.stop().await;

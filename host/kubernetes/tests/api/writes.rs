@@ -31,14 +31,29 @@ pub(crate) async fn conditions_decide(api: &Api) -> Result<()> {
     ensure!(category(writer.replace(&name, &Condition::from(&made), &changed).await)?.0 == "conflict");
     ensure!(replaced.uid == made.uid && replaced.generation == 2);
 
-    // Status: by the version, and by the UID.
+    // Status: by the version.
     let ready = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "Ready", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
     let status = writer.apply_status(&name, &Condition::from(&replaced), &ready).await?;
     ensure!(category(writer.apply_status(&name, &Condition::from(&made), &json!({})).await)?.0 == "conflict");
     let stranger = Condition { uid: Some("stranger".into()), resource_version: None };
+    // The version decides. A UID alone decides nothing about the status of a kind of ours, which the server keeps; so every
+    // condition of a status names the version, too.
+    let before = Condition { uid: stranger.uid.clone(), ..Condition::from(&made) };
+    ensure!(category(writer.apply_status(&name, &before, &ready).await)?.0 == "conflict");
     let read = writer.read(&name).await?.unwrap_or_default();
     ensure!(read["status"]["conditions"][0]["type"] == "Ready", "{read}");
+    ensure!(
+        read["metadata"]["resourceVersion"] == *status.resource_version,
+        "a refused write left something"
+    );
+    // The status is ours, and nobody else's.
+    let fields = read["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let of_status: Vec<_> =
+        fields.iter().filter(|entry| entry["fieldsV1"].get("f:status").is_some()).collect();
+    ensure!(of_status.len() == 1, "{fields:?}");
+    let owner = ["manager", "operation", "subresource"].map(|field| of_status[0][field].as_str());
+    ensure!(owner == [Some("bellhop-controller"), Some("Apply"), Some("status")], "{owner:?}");
 
     // What the schema and its rules refuse is told in the server's words.
     let moved = json!({"spec": {"address": "203.0.113.2"}});
