@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::api::Api;
 
@@ -11,6 +11,20 @@ use super::api::Api;
 const METRIC: &str = "apiserver_request_total{";
 /// Its verbs that change something.
 const WRITES: [&str; 6] = ["POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"];
+
+/// Processor time of the server's process, in seconds.
+const PROCESSOR: &str = "process_cpu_seconds_total ";
+
+/// Processor time that the server has used since it started, in seconds.
+///
+/// # Errors
+/// When it does not tell.
+pub fn processor_seconds(api: &Api) -> Result<f64> {
+    let text = api.text("/metrics")?;
+    let used = text.lines().find_map(|line| line.strip_prefix(PROCESSOR));
+    let used = used.with_context(|| format!("the API server's metrics have no {PROCESSOR}"))?;
+    used.parse().with_context(|| format!("{PROCESSOR}{used}"))
+}
 
 /// Writes by verb and resource, `services/status` for a subresource; refused ones too.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

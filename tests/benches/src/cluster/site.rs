@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use bellhop_lab::Node;
@@ -22,6 +22,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
 
 use super::api::Api;
+use super::counts::processor_seconds;
 use super::objects::{BASE, CLAIMS, SERVICES};
 use super::programs::Program;
 use crate::change::Programs;
@@ -50,6 +51,11 @@ const CONTROLLER_PROBES: &str = "127.0.0.1:9475";
 pub const NODE: Node = Node::ALL[0];
 /// How long components and programs may take to start on a machine that does nothing else.
 const START: Duration = Duration::from_secs(60);
+
+/// What of a processor an API server uses at most that has nothing to do: asking it once a second takes a seventh.
+const IDLE: f64 = 0.25;
+/// Over which time that is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -320,6 +326,15 @@ impl Site {
         wait_until("the API server is ready", START, || {
             let paths = ["/readyz", &format!("{SERVICES}?limit=1"), &format!("{CLAIMS}?limit=1")];
             Ok(paths.into_iter().all(|path| api.text(path).is_ok()).then_some(()))
+        })?;
+        // For seconds after that it makes its OpenAPI documents, which costs whoever happens to be measured then.
+        let mut before = (Instant::now(), processor_seconds(&api)?);
+        wait_until("the API server has nothing to do", START, || {
+            std::thread::sleep(LOOK);
+            let now = (Instant::now(), processor_seconds(&api)?);
+            let share = (now.1 - before.1) / now.0.duration_since(before.0).as_secs_f64();
+            before = now;
+            Ok((share < IDLE).then_some(()))
         })
     }
 }
