@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bellhop_core::{Delta, Family};
 use bellhop_lab::netns::Namespace;
+use bellhop_runtime::http::Health;
 use bellhop_runtime::loader;
 use bellhop_speaker::bgp::BgpHandle;
 use bellhop_speaker::generation::RestartMark;
@@ -77,7 +78,9 @@ pub fn serve(state: &Path) -> Result<()> {
     let bgp = runtime.block_on(async { BgpHandle::start() });
     let (binder, _bindings) = watch::channel(None);
     let (filter, _table) = watch::channel(None);
-    let loader = loader::start(state.join("no-compiler"), events.clone());
+    // Nobody asks whether it lives.
+    let heartbeat = Health::new(Instant::now()).sentinel("loader");
+    let loader = loader::start(state.join("no-compiler"), events.clone(), heartbeat);
     let options = planning::Options {
         node: NODE.name().into(),
         allocation: Allocation::Own { allocate: false },
