@@ -13,7 +13,7 @@ use bellhop_test_cluster::{Node, Program, wait_for};
 use crate::Site;
 use crate::machines::{EXCLUDE_LABEL, NO_LOGIN, SPEAKERS, TO_BE_DELETED};
 use crate::objects::Service;
-use crate::routes::hop;
+use crate::routes::{hop, url};
 use crate::site::{NAMESPACE, PODS, SOON};
 
 /// How long a node that has booted without kube-proxy is looked at: a speaker that asks nobody announces in the first
@@ -135,6 +135,7 @@ pub(super) fn reboot(site: &Site) -> Result<()> {
     }
     // Until then the other nodes' kube-proxies hand its pods a share.
     expect_no_endpoint(site, "boot", &[victim])?;
+    expect_no_share(site, everywhere)?;
 
     let traffic = site.traffic("boot", &[everywhere, local])?;
     cluster.boot_node(victim)?;
@@ -408,6 +409,22 @@ pub(super) fn expect_no_endpoint(site: &Site, namespace: &str, nodes: &[Node]) -
             0 => Ok(()),
             count => Err(format!("{count} are")),
         }
+    })?;
+    Ok(())
+}
+
+/// Requests in a row after which no kube-proxy hands a share to a pod that is gone: of three pods, one that is would have been missed
+/// by so many once in 200,000 times.
+const IN_A_ROW: usize = 30;
+
+/// Waits until kube-proxies hand nothing to pods of a Service that are gone from the API: each follows at its own pace, a second
+/// later at the most where it has just changed something else.
+pub(super) fn expect_no_share(site: &Site, address: IpAddr) -> Result<()> {
+    let cluster = site.cluster()?;
+    wait_for(&format!("{IN_A_ROW} requests to {address} in a row are answered"), SOON, || {
+        (0..IN_A_ROW).try_for_each(|_| {
+            cluster.get(&cluster.client(), url(address)).map(drop).map_err(|error| format!("{error:#}"))
+        })
     })?;
     Ok(())
 }

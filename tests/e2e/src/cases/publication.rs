@@ -7,7 +7,9 @@ use anyhow::{Context, Result, ensure};
 use bellhop_lab::command::output_of;
 use bellhop_test_cluster::{Node, Program, wait_for};
 
-use super::nodes::{SHORT_RESTART, both_policies, container, expect_for, expect_no_endpoint};
+use super::nodes::{
+    SHORT_RESTART, both_policies, container, expect_for, expect_no_endpoint, expect_no_share,
+};
 use crate::Site;
 use crate::knock::{Knocked, Nowhere};
 use crate::objects::Service;
@@ -89,6 +91,7 @@ pub(super) fn reboot_with_a_frozen_proxy(site: &Site) -> Result<()> {
         site.expect_route(address, &[first, third])?;
     }
     expect_no_endpoint(site, "frozen", &[victim])?;
+    expect_no_share(site, everywhere)?;
 
     let traffic = site.traffic("frozen", &[everywhere, local])?;
     cluster.boot_node(victim)?;
