@@ -16,6 +16,7 @@ use bellhop_lab::http::Url;
 use bellhop_lab::lab::{Guard, spawn_logged};
 use bellhop_lab::manifests::Manifests;
 use bellhop_lab::observe::bgp::{Family, host_route, nodes_in_use, table};
+use bellhop_lab::observe::kernel::bgp_routes;
 use bellhop_lab::plan::{HTTP_PORT, Node, Router};
 use bellhop_lab::wait::wait_for;
 
@@ -163,13 +164,27 @@ fn a_stop_that_leaves_the_routes_leaves_the_table() {
     guard.down().unwrap();
 }
 
-/// The prefixes that router A hears of the Services' networks, both families.
-fn heard(site: &Site) -> Vec<String> {
-    let frr = site.lab.frr(Router::A);
+/// The prefixes that a router hears of the Services' networks, both families, sorted.
+fn heard(site: &Site, router: Router) -> Vec<String> {
+    let frr = site.lab.frr(router);
     let tables = Family::ALL.into_iter().map(|family| table(&frr, family).unwrap());
-    tables
+    let mut heard: Vec<String> = tables
         .flat_map(|table| table.into_iter().filter(|(_, paths)| !paths.is_empty()).map(|(prefix, _)| prefix))
-        .collect()
+        .collect();
+    heard.sort();
+    heard
+}
+
+/// The prefixes that a router's kernel forwards by what BGP said, both families, sorted.
+fn forwarded(site: &Site, router: Router) -> Vec<String> {
+    let routes = bgp_routes(&site.lab.router(router)).unwrap();
+    let prefixes = routes.into_keys().map(|destination| match destination.parse() {
+        Ok(address) => host_route(address),
+        Err(_) => destination,
+    });
+    let mut prefixes: Vec<String> = prefixes.collect();
+    prefixes.sort();
+    prefixes
 }
 
 #[test]
@@ -194,28 +209,39 @@ fn an_aggregate_stands_for_its_addresses_and_unused_ones_of_it_are_refused_witho
     let mut wanted: Vec<String> = AGGREGATES.map(str::to_owned).into();
     wanted.extend(STREAM.addresses().map(host_route));
     wanted.sort();
-    wait_for("the routers hear the aggregates", DEADLINE, || {
-        let mut found = heard(&site);
-        found.sort();
-        if found == wanted { Ok(()) } else { Err(format!("{found:?}, not {wanted:?}")) }
-    })
-    .unwrap();
+    for router in Router::ALL {
+        wait_for("the routers hear the aggregates, and forward by them", DEADLINE, || {
+            for found in [heard(&site, router), forwarded(&site, router)] {
+                if found != wanted {
+                    return Err(format!("{}: {found:?}, not {wanted:?}", router.name()));
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
 
     for (address, unused) in API.addresses().into_iter().zip(unused) {
         assert_eq!(site.ask(address, HTTP_PORT).as_deref(), Ok("node-1"), "by the aggregate");
-        assert!(site.ask(unused, HOST_PORT).unwrap_err().contains("refused"), "{unused}, a port of the host");
+        let refused = site.ask(unused, HOST_PORT).unwrap_err();
+        assert!(refused.contains("refused"), "{unused}, a port of the host: {refused}");
         assert_eq!(site.hops(unused, 53), Some(2), "{unused}: router, node, and no further");
         assert!(site.answers_ping(address) && !site.answers_ping(unused), "{address}, {unused}");
     }
 
     for file in ["services/api.yaml", "services/web.yaml", "services/stream.yaml"] {
-        assert_eq!(heard(&site).iter().filter(|prefix| AGGREGATES.contains(&prefix.as_str())).count(), 2);
+        for router in Router::ALL {
+            let heard = heard(&site, router);
+            assert!(AGGREGATES.iter().all(|prefix| heard.contains(&(*prefix).to_owned())), "{heard:?}");
+        }
         site.manifests.remove(file).unwrap();
     }
-    wait_for("the aggregates go with the last Service", DEADLINE, || match &heard(&site)[..] {
-        [] => Ok(()),
-        left => Err(format!("{left:?}")),
-    })
-    .unwrap();
+    for router in Router::ALL {
+        wait_for("the aggregates go with the last Service", DEADLINE, || match &heard(&site, router)[..] {
+            [] => Ok(()),
+            left => Err(format!("{}: {left:?}", router.name())),
+        })
+        .unwrap();
+    }
     guard.down().unwrap();
 }

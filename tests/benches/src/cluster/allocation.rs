@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 
 use super::api::{Api, Written};
-use super::counts::Writes;
+use super::counts::{Writes, processor_seconds};
 use super::metallb;
 use super::objects::{self, SERVICES, Service};
 use super::programs::Program;
@@ -14,8 +14,12 @@ use super::site::{Site, Snapshot, wait_until};
 use crate::process::{Memory, processor_time};
 use crate::row::{Row, Unit, megabytes};
 
-/// How many writes the bare client tries to have under way at a time, on the first run; it keeps what was fastest.
+/// How many writes the bare client tries to have under way at a time, before it is measured; it keeps what was fastest.
 const CONCURRENCIES: [usize; 3] = [8, 16, 32];
+/// How often the bare client and the controller are measured in turn.
+const ROUNDS: usize = 5;
+/// From this many Services on once: what disturbs a run of half a minute for a moment does not show.
+const LONG: u32 = 10_000;
 /// The most Services that peers are measured with: MetalLB needs minutes for ten times as many.
 const PEERS_MAX: u32 = 1_000;
 /// With what Services are made, which is not measured.
@@ -70,28 +74,35 @@ pub fn run(site: &Site, services: u32, before: Standing, rows: &mut Vec<Row>) ->
     created.extend(api.all(MAKING, (have..services).map(objects::service).collect())?);
     let snapshot = site.snapshot(&format!("services-{services}"))?;
 
-    let mut bare: Option<(Duration, usize)> = None;
-    for concurrency in concurrency.map_or(CONCURRENCIES.to_vec(), |one| vec![one]) {
-        let time = bare_client(site, &created, concurrency).context("the bare client")?;
-        eprintln!("  {services} Services, bare client, {concurrency} at a time: {time:.1?}");
-        if bare.is_none_or(|(best, _)| time < best) {
-            bare = Some((time, concurrency));
+    let concurrency = match concurrency {
+        Some(known) => known,
+        None => best_concurrency(site, &snapshot, &created)?,
+    };
+    let metallb = match metallb::folder().filter(|_| services <= PEERS_MAX) {
+        None => None,
+        Some(folder) => {
+            let time = metallb::run(site, &folder, services, rows).context("MetalLB")?;
+            site.restore(&snapshot)?;
+            Some(time)
         }
+    };
+    let mut rounds = Rounds::default();
+    for _ in 0..if services < LONG { ROUNDS } else { 1 } {
+        if let Some(controller) = rounds.controller.take() {
+            controller.kill();
+            site.restore(&snapshot)?;
+        }
+        rounds.bare.push(bare_client(site, &created, concurrency).context("the bare client")?);
         site.restore(&snapshot)?;
+        let (run, controller) = controller_run(site, services)?;
+        rounds.controlled.push(run);
+        rounds.controller = Some(controller);
     }
-    let (bare, concurrency) = bare.context("no run of the bare client")?;
-    let row =
-        |what: &str, unit, figure| Row::one("cluster", format!("{services} Services: {what}"), unit, figure);
-    rows.push(row(
-        &format!("bare client, {concurrency} at a time, until all have addresses"),
-        Unit::Seconds,
-        bare.as_secs_f64(),
-    ));
-    if let (true, Some(metallb)) = (services <= PEERS_MAX, metallb::folder()) {
-        metallb::run(site, &metallb, services, bare, rows).context("MetalLB")?;
-        site.restore(&snapshot)?;
-    }
-    let controller = controller_run(site, services, bare, rows)?;
+    let controller = rounds.controller.take().context("no round")?;
+    let bare = rounds.rows(services, concurrency, rows);
+    rows.extend(metallb.map(|time| metallb::over_bare_client(services, time, bare)));
+    rows.extend(afterwards(site, services, &controller)?);
+
     Ok(Standing {
         created,
         snapshot: Some(snapshot),
@@ -100,54 +111,128 @@ pub fn run(site: &Site, services: u32, before: Standing, rows: &mut Vec<Row>) ->
     })
 }
 
+fn best_concurrency(site: &Site, snapshot: &Snapshot, created: &[Written]) -> Result<usize> {
+    let mut best: Option<(Duration, usize)> = None;
+    for concurrency in CONCURRENCIES {
+        let time = bare_client(site, created, concurrency).context("the bare client")?.time;
+        site.restore(snapshot)?;
+        if best.is_none_or(|(least, _)| time < least) {
+            best = Some((time, concurrency));
+        }
+    }
+    Ok(best.context("no concurrency to try")?.1)
+}
+
+/// One measured run: from when whoever gives addresses could begin, until a watch showed the last.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Run {
+    time: Duration,
+    /// Of a controller, from its start to leading.
+    leading: Duration,
+    /// Processor time of the controller's process since it started.
+    own: Duration,
+    /// Processor time that the API server took meanwhile, in seconds.
+    server: f64,
+}
+
+/// The bare client and the controller in turn, always from the same database.
+#[derive(Debug, Default)]
+struct Rounds {
+    bare: Vec<Run>,
+    controlled: Vec<Run>,
+    /// The last controller, which runs on.
+    controller: Option<Program>,
+}
+
+impl Rounds {
+    /// Tells what was measured; returns the bare client's time, in seconds.
+    fn rows(&self, services: u32, concurrency: usize, rows: &mut Vec<Row>) -> f64 {
+        let row = |what: &str, unit, runs: &[Run], figure: fn(&Run) -> f64| {
+            let what = format!("{services} Services: {what}");
+            Row::of("cluster", what, unit, runs.iter().map(figure).collect())
+        };
+        let (bare, controlled) = (&self.bare, &self.controlled);
+        let until_all = |who: &str| format!("{who} until all have addresses");
+        let bare_client = format!("bare client, {concurrency} at a time,");
+        let ratios = bare.iter().zip(controlled).map(|(bare, own)| own.time.div_duration_f64(bare.time));
+        let ratios = Row::of(
+            "cluster",
+            format!("{services} Services: controller over bare client"),
+            Unit::Ratio,
+            ratios.collect(),
+        );
+        let time = |run: &Run| run.time.as_secs_f64();
+        let bare_time = row(&until_all(&bare_client), Unit::Seconds, bare, time);
+        let median = bare_time.median;
+        rows.extend([
+            bare_time,
+            row(&until_all("controller, from leading and ready"), Unit::Seconds, controlled, time),
+            ratios.at_most(RATIO_MAX),
+            row("controller, from its start to leading", Unit::Seconds, controlled, |run| {
+                run.leading.as_secs_f64()
+            }),
+            row("processor time of the controller", Unit::Seconds, controlled, |run| run.own.as_secs_f64()),
+            row("processor time of the API server, bare client", Unit::Seconds, bare, |run| run.server),
+            row("processor time of the API server, controller", Unit::Seconds, controlled, |run| run.server),
+        ]);
+        median
+    }
+}
+
 /// Has the bare client give every Service its address; how long until a watch shows the last.
-fn bare_client(site: &Site, created: &[Written], concurrency: usize) -> Result<Duration> {
-    let api = site.as_controller()?;
+fn bare_client(site: &Site, created: &[Written], concurrency: usize) -> Result<Run> {
+    let (api, administrator) = (site.as_controller()?, site.administrator()?);
     let chains =
         created.iter().zip(0..).map(|(service, number)| objects::allocation(number, service)).collect();
     let mut observation = api.observe::<Service>(SERVICES, Service::with_address)?;
+    let before = processor_seconds(&administrator)?;
     let begin = SystemTime::now();
     api.chains(concurrency, chains)?;
     let end = observation.wait(&api, created.len(), DEADLINE)?;
-    Ok(end.duration_since(begin)?)
+    let run = Run {
+        time: end.duration_since(begin)?,
+        leading: Duration::ZERO,
+        own: Duration::ZERO,
+        server: processor_seconds(&administrator)? - before,
+    };
+    eprintln!("  {} Services, bare client, {concurrency} at a time: {:.2?}", created.len(), run.time);
+    Ok(run)
 }
 
-fn controller_run(site: &Site, services: u32, bare: Duration, rows: &mut Vec<Row>) -> Result<Program> {
-    let row =
-        |what: &str, unit, figure| Row::one("cluster", format!("{services} Services: {what}"), unit, figure);
+fn controller_run(site: &Site, services: u32) -> Result<(Run, Program)> {
     let api = site.administrator()?;
-    let before = Writes::of(&api)?;
     let mut observation = api.observe::<Service>(SERVICES, Service::with_address)?;
     let begin = SystemTime::now();
     let mut controller = site.start_controller()?;
     let ready = site.wait_until_ready(&mut controller)?;
     let leads = site.wait_for_leader(&api, &mut controller)?;
+    let before = processor_seconds(&api)?;
     let end = observation.wait_for_program(&api, services as usize, DEADLINE, &mut controller)?;
-    let (time, processor) = (end.duration_since(ready.max(leads))?, processor_time(controller.pid())?);
-    let at_end = Writes::of(&api)?.since(&before);
-    eprintln!("  {services} Services, controller, until all have addresses: {time:.1?}; writes: {at_end}");
-    let all = quiet(&api)?.since(&before);
+    let run = Run {
+        time: end.duration_since(ready.max(leads))?,
+        leading: leads.duration_since(begin)?,
+        own: processor_time(controller.pid())?,
+        server: processor_seconds(&api)? - before,
+    };
+    eprintln!("  {services} Services, controller, until all have addresses: {:.2?}", run.time);
+    Ok((run, controller))
+}
+
+/// What a controller has written since the API server's start, once it has nothing more to write; and its memory.
+fn afterwards(site: &Site, services: u32, controller: &Program) -> Result<Vec<Row>> {
+    let row =
+        |what: &str, unit, figure| Row::one("cluster", format!("{services} Services: {what}"), unit, figure);
+    let all = quiet(&site.administrator()?)?;
     eprintln!("  {services} Services, controller, all writes: {all}");
     let memory = Memory::of(controller.pid())?;
-    rows.extend([
-        row("controller, from leading and ready until all have addresses", Unit::Seconds, time.as_secs_f64()),
-        row("controller over bare client", Unit::Ratio, time.as_secs_f64() / bare.as_secs_f64())
-            .at_most(RATIO_MAX),
-        row(
-            "controller, from its start to leading",
-            Unit::Seconds,
-            leads.duration_since(begin)?.as_secs_f64(),
-        ),
+    Ok(vec![
         row("writes of claims", Unit::Count, all.to("addressclaims") as f64).at_most(services.into()),
-        row("writes of Services until all have addresses", Unit::Count, at_end.to("services/status") as f64),
         row("writes of Services, Announced among them", Unit::Count, all.to("services/status") as f64)
             .at_most((2 * services).into()),
         row("Events", Unit::Count, all.to("events") as f64),
-        row("processor time of the controller", Unit::Seconds, processor.as_secs_f64()),
         row("resident memory of the controller", Unit::Megabytes, megabytes(memory.resident)),
         row("its peak", Unit::Megabytes, megabytes(memory.peak)),
-    ]);
-    Ok(controller)
+    ])
 }
 
 /// Waits until nothing but Leases is written any more; what was written until then.

@@ -4,7 +4,7 @@
 //! administrator's rights, without its webhooks, and takes the Services by the class that they have.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 
@@ -25,11 +25,11 @@ pub fn folder() -> Option<PathBuf> {
     std::env::var_os(FOLDER).map(PathBuf::from)
 }
 
-/// Has it give addresses to the Services that stand without any.
+/// Has it give addresses to the Services that stand without any; how long that took, in seconds.
 ///
 /// # Errors
 /// When it does not come up, or they do not get them in time.
-pub fn run(site: &Site, folder: &Path, services: u32, bare: Duration, rows: &mut Vec<Row>) -> Result<()> {
+pub fn run(site: &Site, folder: &Path, services: u32, rows: &mut Vec<Row>) -> Result<f64> {
     let program = folder.join("controller");
     ensure!(program.exists(), "{} does not exist: `make bench` builds it", program.display());
     site.install_metallb(&folder.join("crds")).context("install what MetalLB needs")?;
@@ -46,15 +46,22 @@ pub fn run(site: &Site, folder: &Path, services: u32, bare: Duration, rows: &mut
     eprintln!(
         "  {services} Services, MetalLB {VERSION}, until all have addresses: {time:.1?}; writes: {writes}"
     );
-    let row = |what: &str, unit, figure| {
-        Row::one("cluster", format!("{services} Services, MetalLB {VERSION}: {what}"), unit, figure)
-    };
+    let status = (writes.to("services/status") + writes.to("services")) as f64;
+    let seconds = time.as_secs_f64();
     rows.extend([
-        row("from its start until all have addresses", Unit::Seconds, time.as_secs_f64()),
-        row("over bare client", Unit::Ratio, time.as_secs_f64() / bare.as_secs_f64()),
-        row("writes of Services", Unit::Count, (writes.to("services/status") + writes.to("services")) as f64),
-        row("processor time", Unit::Seconds, processor.as_secs_f64()),
-        row("resident memory", Unit::Megabytes, megabytes(memory.resident)),
+        row(services, "from its start until all have addresses", Unit::Seconds, seconds),
+        row(services, "writes of Services", Unit::Count, status),
+        row(services, "processor time", Unit::Seconds, processor.as_secs_f64()),
+        row(services, "resident memory", Unit::Megabytes, megabytes(memory.resident)),
     ]);
-    Ok(())
+    Ok(seconds)
+}
+
+/// What it took of the bare client's time, both in seconds.
+pub fn over_bare_client(services: u32, metallb: f64, bare: f64) -> Row {
+    row(services, "over bare client", Unit::Ratio, metallb / bare)
+}
+
+fn row(services: u32, what: &str, unit: Unit, figure: f64) -> Row {
+    Row::one("cluster", format!("{services} Services, MetalLB {VERSION}: {what}"), unit, figure)
 }
