@@ -1,7 +1,7 @@
 //! The project's own build tool; `make` calls it. See [`cli::USAGE`] for its commands.
 //!
 //! It does three things: it runs the steps of `make check` and `make test` and counts what passed ([`step`],
-//! [`plan`]), it proves the rules that documents state about the source tree ([`arrows`], [`rules`]), and it builds
+//! [`plan`]), it proves the rules that documents state about the source tree ([`arrows`], [`rules`], [`cases`]), and it builds
 //! what cargo alone does not build in one go: the binaries and WebAssembly modules that the lab needs ([`artefacts`]),
 //! and the image ([`image`]).
 
@@ -9,6 +9,7 @@
 
 mod arrows;
 mod artefacts;
+mod cases;
 mod cli;
 mod e2e;
 mod image;

@@ -159,7 +159,7 @@ fn fmt() -> Step {
     Step::check("fmt", 2, |session| session.run(Command::new(cargo()).args(["fmt", "--all", "--check"])))
 }
 
-/// The rules about the source tree: arrows, manifests, unsafe code, words.
+/// The rules about the source tree: arrows, manifests, unsafe code, words, the page of BGP cases.
 fn tree() -> Step {
     Step::check("rules", 2, |session| {
         let broken = broken_rules(session)?;

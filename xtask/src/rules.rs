@@ -2,6 +2,7 @@
 //!
 //! | module | rule |
 //! |---|---|
+//! | [`cases`] | tests name cases of the catalogue, and the page about them is what they say |
 //! | [`links`] | links of the documentation lead somewhere |
 //! | [`manifests`] | host crates are private, described, and inherit the workspace's lints |
 //! | [`reasons`] | every reason is explained to operators |
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::cases;
 use crate::metadata::Metadata;
 
 /// One sentence for each rule that is broken somewhere in the tree.
@@ -51,6 +53,7 @@ pub(crate) fn broken(metadata: &Metadata) -> Result<Vec<String>> {
     for (file, after) in reasons::SOURCES {
         broken.extend(reasons::broken(file, &read(&root.join(file))?, after, &page));
     }
+    broken.extend(cases::broken(root)?);
     Ok(broken)
 }
 

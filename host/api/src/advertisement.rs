@@ -116,6 +116,11 @@ pub struct AdvertisementSpec {
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
+    /// How many nodes announce a Service at most, because routers spread over a limited number of next hops: those of the
+    /// highest weight (which a `nodes` policy gives), and among equal ones others for each Service. Without it all do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub max_nodes: Option<u32>,
     /// Attributes of the routes; a `route` policy may answer others.
     #[serde(default, skip_serializing_if = "Attributes::is_empty")]
     pub attributes: Attributes,
@@ -156,6 +161,16 @@ pub struct Attributes {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::large_communities")]
     pub large_communities: Vec<String>,
+    /// Extended communities (RFC 4360): `rt:64512:100` (route target) or `soo:192.0.2.1:100` (site of origin), of an AS number
+    /// or an IPv4 address and a number, or any in hexadecimal as `0x0002fc0000000064`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::extended_communities")]
+    pub extended_communities: Vec<String>,
+    /// Link bandwidth in megabits per second (draft-ietf-idr-link-bandwidth), by which routers weigh next hops
+    /// where they are set to: with a `nodeSelector` an Advertisement for each size of node.
+    #[serde(rename = "linkBandwidthMbps", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub link_bandwidth_mbps: Option<u32>,
     /// LOCAL_PREF, sent to internal peers only; 100 without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 4_294_967_295_u64))]

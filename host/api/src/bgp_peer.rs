@@ -60,6 +60,10 @@ use crate::selector::LabelSelector;
     .message("must be shorter than holdTime, by custom a third of it").field_path(".keepaliveTime"))]
 #[x_kube(validation = Rule::new(schema::SOURCE_FAMILY)
     .message("must be of the family of peerAddress").field_path(".sourceAddress"))]
+#[x_kube(validation = Rule::new("has(self.peerASN) != has(self.dynamicASN)")
+    .message("needs either peerASN, as peerASN: 64496, or dynamicASN: internal or external").field_path(".peerASN"))]
+#[x_kube(validation = Rule::new("!(has(self.role) && has(self.dynamicASN) && self.dynamicASN == 'internal')")
+    .message("cannot stand beside dynamicASN: internal, as roles are between AS numbers").field_path(".role"))]
 #[x_kube(validation = Rule::new("!(has(self.ttlSecurity) && has(self.ebgpMultiHop))")
     .message("cannot stand beside ebgpMultiHop: keep ttlSecurity, which says over how many hops the router may be away")
     .field_path(".ttlSecurity"))]
@@ -72,10 +76,14 @@ pub struct BGPPeerSpec {
     #[serde(default = "peer_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub peer_port: u16,
-    /// AS number of the router (RFC 6793): the nodes' own for an internal peer, any other for an external one.
-    #[serde(rename = "peerASN")]
+    /// AS number of the router (RFC 6793): the nodes' own for an internal peer, any other for an external one. Either this or
+    /// `dynamicASN`.
+    #[serde(rename = "peerASN", default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::asn")]
-    pub peer_asn: u32,
+    pub peer_asn: Option<u32>,
+    /// In place of `peerASN`: the router may have any AS number of this kind, and tells it in its OPEN.
+    #[serde(rename = "dynamicASN", default, skip_serializing_if = "Option::is_none")]
+    pub dynamic_asn: Option<DynamicASN>,
     /// AS number that the nodes show to this peer, where it is not that of the SpeakerConfig.
     #[serde(rename = "localASN", default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::asn")]
@@ -84,6 +92,11 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::address")]
     pub source_address: Option<String>,
+    /// Interface of the node that connections to this peer go out by, whatever the routing table says. Where a node has
+    /// none of this name, no session is opened from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::interface")]
+    pub source_interface: Option<String>,
     /// Nodes that hold a session with this peer; without it all do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<LabelSelector>,
@@ -127,6 +140,23 @@ pub struct BGPPeerSpec {
     /// Next hops announced to this peer in place of the node's own address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_hop: Option<NextHop>,
+    /// Announces IPv4 routes with an IPv6 next hop (RFC 8950) where the router understands it: so a fabric needs no IPv4
+    /// addresses on its links. `nextHop.ipv4` goes over it.
+    #[serde(default)]
+    pub extended_next_hop: bool,
+    /// The nodes' role towards an external peer (RFC 9234), by which both sides find out when it was set up otherwise than
+    /// meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<PeerRole>,
+    /// Watches the path to this peer with BFD (RFC 5880, 5882): when it is lost, the session ends within the detection time, and not
+    /// only after the hold time. The router must be set up for it too; until it answers, the session is as without BFD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<PeerBFD>,
+    /// Most prefixes of a family that are announced to this peer, below the limit at which the router would end the
+    /// session. What is above it is not announced, and told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub prefix_limit: Option<u32>,
     /// Graceful restart (RFC 4724): the router keeps forwarding while a speaker restarts.
     #[serde(default)]
     pub graceful_restart: GracefulRestart,
@@ -134,6 +164,58 @@ pub struct BGPPeerSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub shutdown_text: Option<String>,
+    /// Writes every message of this peer's sessions to the speakers' logs, in words and in hexadecimal. For looking into
+    /// trouble; switched on and off it resets nothing.
+    #[serde(default)]
+    pub log_messages: bool,
+}
+
+/// How the path to a peer is watched.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+pub struct PeerBFD {
+    /// Name of the BFDProfile. While there is none of this name, the path is not watched.
+    #[schemars(schema_with = "schema::bfd_profile")]
+    pub profile: String,
+    /// Whether no session is opened before BFD says that the path is up.
+    #[serde(default)]
+    pub strict: bool,
+}
+
+/// AS numbers that a peer may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DynamicASN {
+    /// The nodes' own.
+    Internal,
+    /// Any but the nodes' own.
+    External,
+}
+
+/// The nodes' role towards a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+pub struct PeerRole {
+    /// What the nodes are to the router: a `customer` has a `provider`, a `routeServerClient` a `routeServer`, and a `peer`
+    /// a `peer`. A router that tells another role is refused.
+    pub name: RoleName,
+    /// Whether a router that tells no role is refused too.
+    #[serde(default)]
+    pub strict: bool,
+}
+
+/// A role of RFC 9234 §3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RoleName {
+    /// A transit provider.
+    Provider,
+    /// A route server.
+    RouteServer,
+    /// A client of a route server.
+    RouteServerClient,
+    /// A customer.
+    Customer,
+    /// A lateral peer.
+    Peer,
 }
 
 /// An address family.
@@ -169,11 +251,16 @@ pub struct GracefulRestart {
     #[serde(default = "restart_time")]
     #[schemars(schema_with = "schema::restart_time")]
     pub restart_time: String,
+    /// Whether the router is to keep the routes also after a NOTIFICATION, and when nothing was heard of the node for the
+    /// hold time (RFC 8538): a flapping session then withdraws nothing, and a node that died is sent traffic for up to
+    /// `restartTime`.
+    #[serde(default)]
+    pub notifications: bool,
 }
 
 impl Default for GracefulRestart {
     fn default() -> Self {
-        Self { enabled: enabled(), restart_time: restart_time() }
+        Self { enabled: enabled(), restart_time: restart_time(), notifications: false }
     }
 }
 

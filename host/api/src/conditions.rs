@@ -167,6 +167,8 @@ reasons! {
     UnknownPool,
     /// An Advertisement names a BGPPeer that does not exist.
     UnknownPeer,
+    /// A BGPPeer names a BFDProfile that does not exist.
+    UnknownProfile,
     /// The Service names a pool whose selectors do not match it.
     PoolNotAllowed,
     /// The Service asks for an address that is in no pool.

@@ -13,7 +13,10 @@ use serde_json::Value;
 
 pub use reference::kind_pages;
 
-use crate::{AddressClaim, AddressPool, Advertisement, BGPPeer, DecisionPolicy, SpeakerConfig, SpeakerState};
+use crate::{
+    AddressClaim, AddressPool, Advertisement, BFDProfile, BGPPeer, DecisionPolicy, SpeakerConfig,
+    SpeakerState,
+};
 
 /// First lines of every generated file.
 const HEADER: &str = "# Generated from host/api by `bellhop crds`; edit the types there.\n";
@@ -35,6 +38,7 @@ fn plain_crds() -> Vec<CustomResourceDefinition> {
         AddressClaim::crd(),
         AddressPool::crd(),
         Advertisement::crd(),
+        BFDProfile::crd(),
         BGPPeer::crd(),
         DecisionPolicy::crd(),
         SpeakerConfig::crd(),

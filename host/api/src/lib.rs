@@ -22,6 +22,7 @@ pub mod generate;
 mod address_claim;
 mod address_pool;
 mod advertisement;
+mod bfd_profile;
 mod bgp_peer;
 mod decision_policy;
 mod schema;
@@ -37,7 +38,11 @@ pub use address_pool::{
     AddressPool, AddressPoolSpec, AddressPoolStatus, COUNT_MAX, POOL_RANGES_MAX, PoolUsage,
 };
 pub use advertisement::{Advertisement, AdvertisementSpec, AdvertisementStatus, Aggregation, Attributes};
-pub use bgp_peer::{BGPPeer, BGPPeerSpec, BGPPeerStatus, GracefulRestart, IpFamily, NextHop};
+pub use bfd_profile::{BFDProfile, BFDProfileSpec, BFDProfileStatus};
+pub use bgp_peer::{
+    BGPPeer, BGPPeerSpec, BGPPeerStatus, DynamicASN, GracefulRestart, IpFamily, NextHop, PeerBFD, PeerRole,
+    RoleName,
+};
 pub use conditions::{Condition, ConditionStatus, Reason};
 pub use decision_policy::{
     DecisionPolicy, DecisionPolicySpec, DecisionPolicyStatus, FailurePolicy, Hook, InitialAnswer, Limits,

@@ -208,6 +208,13 @@ pub(crate) fn large_communities(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array", "maxItems": 16, "items": text(63, &[(rule, message)]) })
 }
 
+/// Extended communities (RFC 4360).
+pub(crate) fn extended_communities(_: &mut SchemaGenerator) -> Schema {
+    let rule = "self.matches('^0x[0-9a-fA-F]{16}$') || (self.matches('^(rt|soo):[0-9]{1,10}:[0-9]{1,10}$')         && int(self.split(':')[1]) <= 4294967295         && int(self.split(':')[2]) <= (int(self.split(':')[1]) <= 65535 ? 4294967295 : 65535))         || (self.matches('^(rt|soo):[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+:[0-9]{1,5}$') && isIP(self.split(':')[1])         && int(self.split(':')[2]) <= 65535)";
+    let message = "must be rt:64512:100 or soo:192.0.2.1:100 (an AS number or an IPv4 address, and a number), or 0x and 16         hexadecimal digits";
+    json_schema!({ "type": "array", "maxItems": 16, "items": text(63, &[(rule, message)]) })
+}
+
 /// Names of objects.
 pub(crate) fn names(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array", "maxItems": 64, "items": name_of("an object") })
@@ -216,6 +223,31 @@ pub(crate) fn names(_: &mut SchemaGenerator) -> Schema {
 /// Name of a ConfigMap.
 pub(crate) fn config_map(_: &mut SchemaGenerator) -> Schema {
     name_of("a ConfigMap in Bellhop's namespace")
+}
+
+/// Name of a network interface: what Linux takes (`dev_valid_name`), but for non-ASCII characters.
+pub(crate) fn interface(_: &mut SchemaGenerator) -> Schema {
+    text(
+        15,
+        &[(
+            "self.matches('^[!-.0-9;-~]+$') && !(self in ['.', '..'])",
+            "must be the name of an interface, as eth0 or bond0.100: at most 15 characters without spaces, / and :",
+        )],
+    )
+}
+
+/// Name of a BFDProfile.
+pub(crate) fn bfd_profile(_: &mut SchemaGenerator) -> Schema {
+    name_of("a BFDProfile")
+}
+
+/// An interval of BFD.
+pub(crate) fn bfd_interval(_: &mut SchemaGenerator) -> Schema {
+    duration_where(
+        "duration(self) >= duration('10ms') && duration(self) <= duration('60s')",
+        false,
+        "must be from 10ms to 60s, as 300ms",
+    )
 }
 
 /// Name of a Secret.

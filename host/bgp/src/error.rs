@@ -25,6 +25,9 @@ pub enum DownReason {
     /// Nothing could be sent for the send hold time (RFC 9687).
     #[error("the neighbour took no data for {0} s")]
     SendHold(u64),
+    /// BFD found the path to the neighbour broken (RFC 5882 §10.2, RFC 9384).
+    #[error("BFD says that the path to the neighbour is down: sent NOTIFICATION {0}")]
+    BfdDown(Notification),
     /// The neighbour opened a new connection while graceful restart was in force (RFC 4724 §5).
     #[error("replaced by a new connection of the neighbour")]
     Replaced,
@@ -46,6 +49,7 @@ impl DownReason {
             Self::Transport(_) => "transport",
             Self::Timeout(_) => "timeout",
             Self::SendHold(_) => "send_hold",
+            Self::BfdDown(_) => "bfd_down",
             Self::Replaced => "replaced",
             Self::Collision => "collision",
             Self::Stopped => "stopped",
@@ -73,12 +77,15 @@ pub enum RefusalReason {
         "no next hop of this family: the session runs over the other one and none is configured or found on its interface"
     )]
     NoNextHop,
-    /// The attributes name a next hop of the other family.
+    /// The attributes name a next hop of the other family, and the session does not carry IPv4 over IPv6 (RFC 8950).
     #[error("the attributes' next hop is of the other family")]
     ForeignNextHop,
     /// The attributes leave no room for a prefix in a message.
     #[error("the attributes are {0} octets; with a prefix they must fit a message of {MAX_MESSAGE}")]
     TooLarge(usize),
+    /// As many prefixes of the family are announced as the configuration allows.
+    #[error("{0} prefixes of this family are announced already, which is the peer's prefixLimit")]
+    LimitReached(u32),
 }
 
 impl RefusalReason {
@@ -89,6 +96,7 @@ impl RefusalReason {
             Self::NoNextHop => "no_next_hop",
             Self::ForeignNextHop => "foreign_next_hop",
             Self::TooLarge(_) => "too_large",
+            Self::LimitReached(_) => "limit_reached",
         }
     }
 }

@@ -31,8 +31,9 @@ mod tests;
 
 pub use error::{DownReason, Refusal, RefusalReason};
 pub use machine::{
-    ConnectionId, Direction, Event, GracefulRestart, Input, Negotiated, NextHops, Output, Peer, PeerConfig,
-    PeerConfigError, State, StopReason,
+    BfdUse, ConnectionId, Direction, Event, GracefulRestart, Input, Negotiated, NextHops, Output, Path, Peer,
+    PeerConfig, PeerConfigError, State, StopReason,
 };
 pub use metrics::Counters;
+pub use wire::describe::{describe, messages};
 pub use wire::{MAX_MESSAGE, Notification};

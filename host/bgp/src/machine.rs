@@ -24,7 +24,7 @@ use bellhop_core::{Family, RouteAttributes};
 use bytes::{Bytes, BytesMut};
 use ipnet::IpNet;
 
-pub use config::{GracefulRestart, NextHops, PeerConfig, PeerConfigError};
+pub use config::{BfdUse, GracefulRestart, NextHops, PeerConfig, PeerConfigError};
 use connection::{Connection, Phase};
 pub use negotiation::Negotiated;
 use negotiation::Offer;
@@ -91,6 +91,8 @@ pub enum Input<'a> {
         /// Any part of the stream.
         data: &'a [u8],
     },
+    /// What BFD says of the path to the neighbour; without a word it is unknown.
+    Bfd(Path),
     /// The time of [`Peer::deadline`] has come.
     Tick,
     /// A prefix is wanted with these attributes, or (`None`) no longer.
@@ -102,13 +104,27 @@ pub enum Input<'a> {
     },
 }
 
+/// What BFD says of the path to a neighbour (RFC 5880 §6.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Path {
+    /// No BFD session has said anything, or there is none any more.
+    #[default]
+    Unknown,
+    /// Both sides hear each other.
+    Up,
+    /// The neighbour is not heard any more, or does not hear this side: the session ends.
+    Down,
+    /// The neighbour switched its BFD off, which says nothing of the path (RFC 5882 §4.2).
+    AdminDown,
+}
+
 /// How a peer is stopped. Where both sides negotiated NOTIFICATION support of graceful restart (RFC 8538), all but
 /// [`StopReason::Silent`] and [`StopReason::ConfigurationChange`] are sent as a Hard Reset, so that the routes go.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum StopReason {
     /// Close the connection without a NOTIFICATION: with graceful restart the neighbour keeps the routes.
     Silent,
-    /// Cease, Administrative Shutdown with a shutdown communication (RFC 9003; at most 128 octets are sent).
+    /// Cease, Administrative Shutdown with a shutdown communication (RFC 9003; at most 255 octets are sent).
     Shutdown(String),
     /// Cease, Peer De-configured.
     Deconfigured,
@@ -169,6 +185,9 @@ pub enum Event {
     RefreshRequested(Family),
     /// The neighbour has sent all its routes of a family (RFC 4724 §2).
     EndOfRibReceived(Family),
+    /// A message was received, or the start of something that is none. Told where [`PeerConfig::trace`] is set; what is sent the
+    /// driver sees anyway.
+    MessageReceived(Bytes),
     /// Routes that this session cannot carry; told once per session, family and attribute set.
     Refused(Refusal),
 }
@@ -230,6 +249,7 @@ pub struct Peer {
     /// The F bit: the data path is as the neighbour knows it.
     forwarding_preserved: bool,
     rib: AdjRibOut,
+    path: Path,
     counters: Counters,
     last_error: Option<DownReason>,
 }
@@ -238,6 +258,9 @@ impl Peer {
     /// A stopped peer. `seed` feeds the jitter of every timer: peers need different ones.
     pub fn new(config: PeerConfig, seed: u64) -> Result<Self, PeerConfigError> {
         config.check()?;
+        let mut rib = AdjRibOut::default();
+        // Nothing is wanted yet that could be over it.
+        let _ = rib.limit(config.prefix_limit);
         Ok(Self {
             restarting: config.restarting,
             forwarding_preserved: config.graceful_restart.is_some_and(|restart| restart.forwarding_preserved),
@@ -252,7 +275,8 @@ impl Peer {
             dial_failures: 0,
             session_failures: 0,
             offer: Offer::Full,
-            rib: AdjRibOut::default(),
+            rib,
+            path: Path::Unknown,
             counters: Counters::default(),
             last_error: None,
         })
@@ -268,7 +292,10 @@ impl Peer {
                 self.allow_connecting(now);
             }
             Input::ConnectEarly => self.allow_connecting(now),
-            Input::Opened { id, local, other_family } => self.opened(now, id, local, other_family, out),
+            Input::Opened { id, local, other_family } => {
+                self.opened(now, id, connection::Addresses { local, other_family }, out);
+            }
+            Input::Bfd(path) => self.path_is(now, path, out),
             Input::Failed { id, error } => self.lost(now, id, DownReason::Transport(error.to_owned()), out),
             Input::Closed { id } => self.lost(now, id, DownReason::Closed, out),
             Input::Received { id, data } => self.received(now, id, data, out),
@@ -285,7 +312,7 @@ impl Peer {
     /// An identity for a connection that the neighbour opened, to be followed by [`Input::Opened`]. `None` where no
     /// connection is wanted before the peer is ready: reset it, as a NOTIFICATION would end a graceful restart.
     pub fn accept(&mut self) -> Option<ConnectionId> {
-        if self.started && !self.may_connect {
+        if self.started && !self.admits() {
             return None;
         }
         let id = self.new_id();
@@ -330,8 +357,11 @@ impl Peer {
         out: &mut Vec<Output>,
     ) -> Result<bool, PeerConfigError> {
         config.check()?;
-        let renegotiate = self.config.needs_renegotiation(&config);
+        let neighbour = self.negotiated().map(|negotiated| negotiated.peer_asn);
+        let renegotiate = self.config.needs_renegotiation(&config, neighbour);
         self.config = config;
+        let refusals = self.rib.limit(self.config.prefix_limit);
+        out.extend(refusals.into_iter().map(|refusal| Output::Event(Event::Refused(refusal))));
         if renegotiate {
             self.offer = Offer::Full;
             let was_started = self.started;
@@ -355,7 +385,7 @@ impl Peer {
         let furthest = self.connections.iter().map(|connection| connection.phase.state()).max();
         match furthest {
             Some(state) => state,
-            None if self.started && self.may_connect => State::Active,
+            None if self.started && self.admits() => State::Active,
             None => State::Idle,
         }
     }
@@ -413,6 +443,21 @@ impl Peer {
         self.connections.len()
     }
 
+    /// Octets kept for connections: buffers of what was received in part, and messages that wait to be sent.
+    #[cfg(test)]
+    pub(crate) fn octets_kept(&self) -> usize {
+        let kept = |connection: &Connection| {
+            connection.incoming.capacity() + connection.control.iter().map(Bytes::len).sum::<usize>()
+        };
+        self.connections.iter().map(kept).sum()
+    }
+
+    /// Attribute sets kept for routes wanted or sent.
+    #[cfg(test)]
+    pub(crate) fn attribute_sets(&self) -> usize {
+        self.rib.attribute_sets()
+    }
+
     /// What is wanted, with the attributes.
     #[cfg(test)]
     pub(crate) fn routes_wanted(&self) -> Vec<(IpNet, Arc<RouteAttributes>)> {
@@ -466,11 +511,38 @@ impl Peer {
     /// A dial makes sense: none is under way and no connection got past waiting for the neighbour's OPEN.
     fn may_dial(&self) -> bool {
         self.started
-            && self.may_connect
+            && self.admits()
             && !self.config.passive
             && self.connections.iter().all(|connection| {
                 connection.direction == Direction::Accepted && connection.phase.state() <= State::OpenSent
             })
+    }
+
+    /// The neighbour may be connected: what is wanted is there, and BFD does not speak against it.
+    fn admits(&self) -> bool {
+        let strict = self.config.bfd.is_some_and(|bfd| bfd.strict);
+        self.may_connect && (!strict || matches!(self.path, Path::Up | Path::AdminDown))
+    }
+
+    /// BFD says something new. Only a path that was up can be lost: a neighbour without BFD never was (RFC 5882 §10.1).
+    fn path_is(&mut self, now: Instant, path: Path, out: &mut Vec<Output>) {
+        let before = std::mem::replace(&mut self.path, path);
+        if self.config.bfd.is_none() {
+            return;
+        }
+        if before == Path::Up && path == Path::Down {
+            self.counters.bfd_downs += 1;
+            while let Some(connection) = self.connections.first() {
+                let notification = Notification::new(wire::CEASE, cease::BFD_DOWN);
+                // The neighbour would keep the routes otherwise, of which this side knows that nothing reaches them.
+                let notification = if connection.hard_reset() { notification.hard() } else { notification };
+                let reason = DownReason::BfdDown(notification.clone());
+                self.close(now, 0, Some(notification), reason, out);
+            }
+        } else if path == Path::Up && before != Path::Up && self.started {
+            // Nothing to wait for any more.
+            self.dial_at = Some(now);
+        }
     }
 
     fn dial_if_due(&mut self, now: Instant, out: &mut Vec<Output>) {

@@ -36,6 +36,8 @@ pub struct Counters {
     pub established: u64,
     /// Established sessions that ended.
     pub downs: u64,
+    /// How often BFD lost the path to the neighbour (RFC 9384).
+    pub bfd_downs: u64,
     /// Connections closed by collision detection (RFC 4271 §6.8).
     pub collisions: u64,
     /// Dials started.

@@ -2,7 +2,8 @@
 //!
 //! Each prefix has a `want` and a `sent`, both an interned attribute set; the difference is kept as two indexes (to
 //! withdraw; to announce, by attribute set), so that a flush never looks at what is settled, routes with equal
-//! attributes share UPDATEs, and a flap that ends where it began leaves nothing to send.
+//! attributes share UPDATEs, and a flap that ends where it began leaves nothing to send. What the neighbour has in another
+//! form goes before what is new to it, as only the latter counts against a limit of prefixes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -140,7 +141,10 @@ struct Slot {
 enum Pending {
     Nothing,
     Withdraw,
-    Announce(SetId),
+    /// The neighbour does not have it.
+    First(SetId),
+    /// The neighbour has it otherwise, or is to have it once more.
+    Again(SetId),
 }
 
 impl Slot {
@@ -149,7 +153,8 @@ impl Slot {
             (None, None) => Pending::Nothing,
             (None, Some(_)) => Pending::Withdraw,
             (Some(want), sent) if sent == Some(want) && !self.stale => Pending::Nothing,
-            (Some(want), _) => Pending::Announce(want),
+            (Some(want), None) => Pending::First(want),
+            (Some(want), Some(_)) => Pending::Again(want),
         }
     }
 }
@@ -167,11 +172,17 @@ pub(crate) struct AdjRibOut {
     slots: BTreeMap<IpNet, Slot>,
     sets: Interner,
     withdraw: [BTreeSet<IpNet>; 2],
-    announce: [BTreeMap<SetId, BTreeSet<IpNet>>; 2],
-    wanted: usize,
-    sent: usize,
+    again: [Groups; 2],
+    first: [Groups; 2],
+    wanted: [usize; 2],
+    sent: [usize; 2],
+    /// Most prefixes of a family that the neighbour may have.
+    limit: Option<u32>,
     encoder: Option<Encoder>,
 }
+
+/// Prefixes by attribute set.
+type Groups = BTreeMap<SetId, BTreeSet<IpNet>>;
 
 impl AdjRibOut {
     /// Wants a prefix with these attributes, or not at all. The refusal tells, once per session and attribute set,
@@ -181,9 +192,12 @@ impl AdjRibOut {
         let want = attributes.map(|attributes| self.sets.acquire(attributes));
         let mut slot = self.slots.get(&prefix).copied().unwrap_or_default();
         let before = slot.pending();
+        let family = Family::of_net(prefix);
+        let wanted = &mut self.wanted[family as usize];
+        let was_over = self.limit.is_some_and(|limit| *wanted > limit as usize);
         match (slot.want, want) {
-            (None, Some(_)) => self.wanted += 1,
-            (Some(_), None) => self.wanted -= 1,
+            (None, Some(_)) => *wanted += 1,
+            (Some(_), None) => *wanted -= 1,
             _ => {}
         }
         if let Some(old) = std::mem::replace(&mut slot.want, want) {
@@ -191,11 +205,30 @@ impl AdjRibOut {
         }
         let after = slot.pending();
         self.store(prefix, slot);
-        if before != after {
-            self.unindex(prefix, before);
-            return self.index(prefix, after);
+        if before == after {
+            return None;
         }
-        None
+        self.unindex(prefix, before);
+        self.index(prefix, after).or_else(|| self.over_limit(family).filter(|_| !was_over))
+    }
+
+    /// Takes another limit, and tells what it holds back. What the neighbour has stays, also above it.
+    pub(crate) fn limit(&mut self, limit: Option<u32>) -> Vec<Refusal> {
+        if std::mem::replace(&mut self.limit, limit) == limit {
+            return Vec::new();
+        }
+        Family::ALL.into_iter().filter_map(|family| self.over_limit(family)).collect()
+    }
+
+    fn over_limit(&self, family: Family) -> Option<Refusal> {
+        let limit = self.limit.filter(|limit| self.wanted[family as usize] > *limit as usize)?;
+        self.encoder.as_ref()?;
+        Some(Refusal { family, reason: RefusalReason::LimitReached(limit) })
+    }
+
+    /// How many prefixes of a family the neighbour may still be given.
+    fn room(&self, family: Family) -> usize {
+        self.limit.map_or(usize::MAX, |limit| (limit as usize).saturating_sub(self.sent[family as usize]))
     }
 
     /// Every prefix wanted.
@@ -205,10 +238,12 @@ impl AdjRibOut {
 
     /// A session begins: everything wanted is to be sent, encoded for it.
     pub(crate) fn open(&mut self, encoder: Encoder) -> Vec<Refusal> {
-        debug_assert_eq!(self.sent, 0);
+        debug_assert_eq!(self.sent, [0; 2]);
         self.sets.forget_encodings();
         self.encoder = Some(encoder);
-        self.prepare_all()
+        let mut refusals = self.prepare_all();
+        refusals.extend(Family::ALL.into_iter().filter_map(|family| self.over_limit(family)));
+        refusals
     }
 
     /// The session is over: nothing counts as sent.
@@ -226,7 +261,7 @@ impl AdjRibOut {
             self.store(prefix, slot);
             self.index(prefix, slot.pending());
         }
-        self.sent = 0;
+        self.sent = [0; 2];
     }
 
     /// The session goes on with another encoding, for example after a change of the next hop: everything is sent again.
@@ -281,9 +316,8 @@ impl AdjRibOut {
     /// Writes an UPDATE that announces as much of a family's next attribute set as fits.
     pub(crate) fn write_announcement(&mut self, family: Family, buf: &mut BytesMut) -> Option<Written> {
         self.encoder.as_ref()?;
-        let (id, encoded) = self.next_group(family)?;
-        let prefixes = self.announce[family as usize].get(&id)?;
-        let taken = update::announce(family, encoded, prefixes.iter().copied(), buf);
+        let (id, encoded, prefixes, room) = self.next_group(family)?;
+        let taken = update::announce(family, encoded, prefixes.iter().copied().take(room), buf);
         for prefix in &taken {
             self.mark_sent(*prefix, Some(id));
         }
@@ -292,12 +326,12 @@ impl AdjRibOut {
 
     /// Prefixes wanted.
     pub(crate) fn wanted(&self) -> usize {
-        self.wanted
+        self.wanted.iter().sum()
     }
 
     /// Prefixes the neighbour has.
     pub(crate) fn sent(&self) -> usize {
-        self.sent
+        self.sent.iter().sum()
     }
 
     /// What the neighbour has.
@@ -319,10 +353,18 @@ impl AdjRibOut {
     pub(crate) fn refused(&self) -> BTreeMap<Refusal, usize> {
         let mut refused = BTreeMap::new();
         for family in Family::ALL {
-            for (id, prefixes) in &self.announce[family as usize] {
+            let mut held_back = 0;
+            for (id, prefixes) in self.first[family as usize].iter().chain(&self.again[family as usize]) {
                 if let Some(Err(reason)) = self.sets.encoded(*id, family) {
                     *refused.entry(Refusal { family, reason: *reason }).or_insert(0) += prefixes.len();
                 }
+            }
+            for (id, prefixes) in &self.first[family as usize] {
+                held_back +=
+                    if let Some(Ok(_)) = self.sets.encoded(*id, family) { prefixes.len() } else { 0 };
+            }
+            if let Some(limit) = self.limit.filter(|_| held_back > 0 && self.room(family) == 0) {
+                refused.insert(Refusal { family, reason: RefusalReason::LimitReached(limit) }, held_back);
             }
         }
         refused
@@ -334,10 +376,14 @@ impl AdjRibOut {
         self.sets.len()
     }
 
-    /// The first attribute set of a family with routes to announce that the session can carry.
-    fn next_group(&self, family: Family) -> Option<(SetId, &Encoded)> {
-        self.announce[family as usize].keys().find_map(|&id| match self.sets.encoded(id, family) {
-            Some(Ok(encoded)) => Some((id, encoded)),
+    /// The first attribute set of a family with routes to announce that the session can carry, and how many of them may be
+    /// announced.
+    fn next_group(&self, family: Family) -> Option<(SetId, &Encoded, &BTreeSet<IpNet>, usize)> {
+        let room = self.room(family);
+        let again = self.again[family as usize].iter().map(|group| (group, usize::MAX));
+        let first = self.first[family as usize].iter().map(|group| (group, room)).filter(|_| room > 0);
+        again.chain(first).find_map(|((id, prefixes), room)| match self.sets.encoded(*id, family) {
+            Some(Ok(encoded)) => Some((*id, encoded, prefixes, room)),
             _ => None,
         })
     }
@@ -346,7 +392,8 @@ impl AdjRibOut {
         let Some(encoder) = &self.encoder else { return Vec::new() };
         let mut refusals = BTreeSet::new();
         for family in Family::ALL {
-            for &id in self.announce[family as usize].keys() {
+            let [first, again] = [&self.first[family as usize], &self.again[family as usize]];
+            for &id in first.keys().chain(again.keys()) {
                 refusals.extend(self.sets.prepare(id, family, encoder));
             }
         }
@@ -356,9 +403,10 @@ impl AdjRibOut {
     fn mark_sent(&mut self, prefix: IpNet, set: Option<SetId>) {
         let Some(mut slot) = self.slots.get(&prefix).copied() else { return };
         self.unindex(prefix, slot.pending());
+        let sent = &mut self.sent[Family::of_net(prefix) as usize];
         match (slot.sent, set) {
-            (None, Some(_)) => self.sent += 1,
-            (Some(_), None) => self.sent -= 1,
+            (None, Some(_)) => *sent += 1,
+            (Some(_), None) => *sent -= 1,
             _ => {}
         }
         if let Some(id) = set {
@@ -381,36 +429,36 @@ impl AdjRibOut {
 
     fn unindex(&mut self, prefix: IpNet, pending: Pending) {
         let family = Family::of_net(prefix);
-        match pending {
-            Pending::Nothing => {}
+        let (id, groups) = match pending {
+            Pending::Nothing => return,
             Pending::Withdraw => {
                 self.withdraw[family as usize].remove(&prefix);
+                return;
             }
-            Pending::Announce(id) => {
-                let groups = &mut self.announce[family as usize];
-                if let Some(group) = groups.get_mut(&id) {
-                    group.remove(&prefix);
-                    if group.is_empty() {
-                        groups.remove(&id);
-                    }
-                }
+            Pending::First(id) => (id, &mut self.first[family as usize]),
+            Pending::Again(id) => (id, &mut self.again[family as usize]),
+        };
+        if let Some(group) = groups.get_mut(&id) {
+            group.remove(&prefix);
+            if group.is_empty() {
+                groups.remove(&id);
             }
         }
     }
 
     fn index(&mut self, prefix: IpNet, pending: Pending) -> Option<Refusal> {
         let family = Family::of_net(prefix);
-        match pending {
-            Pending::Nothing => None,
+        let (id, groups) = match pending {
+            Pending::Nothing => return None,
             Pending::Withdraw => {
                 self.withdraw[family as usize].insert(prefix);
-                None
+                return None;
             }
-            Pending::Announce(id) => {
-                self.announce[family as usize].entry(id).or_default().insert(prefix);
-                self.encoder.as_ref().and_then(|encoder| self.sets.prepare(id, family, encoder))
-            }
-        }
+            Pending::First(id) => (id, &mut self.first[family as usize]),
+            Pending::Again(id) => (id, &mut self.again[family as usize]),
+        };
+        groups.entry(id).or_default().insert(prefix);
+        self.encoder.as_ref().and_then(|encoder| self.sets.prepare(id, family, encoder))
     }
 }
 
@@ -418,6 +466,7 @@ impl AdjRibOut {
 mod tests {
     use super::*;
     use crate::timer::Jitter;
+    use crate::wire::attributes::NextHop;
 
     fn encoder() -> Encoder {
         Encoder {
@@ -425,8 +474,10 @@ mod tests {
             internal: false,
             four_octet: true,
             families: Family::ALL.to_vec(),
-            next_hop_v4: "192.0.2.1".parse().ok(),
-            next_hop_v6: "2001:db8::1".parse().ok(),
+            next_hop_v4: Some(NextHop::V4("192.0.2.1".parse().unwrap())),
+            next_hop_v6: Some(NextHop::V6("2001:db8::1".parse().unwrap())),
+            extended_next_hop: false,
+            only_to_customer: false,
         }
     }
 
@@ -438,6 +489,48 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_limit_holds_back_what_is_new_alone_and_withdrawals_make_room() {
+        const LIMIT: u32 = 5;
+        for seed in 0..200 {
+            let mut random = Jitter::new(seed);
+            let mut rib = AdjRibOut::default();
+            assert_eq!(rib.limit(Some(LIMIT)), []);
+            rib.open(encoder());
+            let mut wanted = BTreeMap::new();
+            for _ in 0..200 {
+                let prefix: IpNet = format!("10.0.0.{}/32", random.next() % 12).parse().unwrap();
+                let before = wanted.len();
+                let refusal = if random.next().is_multiple_of(3) {
+                    wanted.remove(&prefix);
+                    rib.set(prefix, None)
+                } else {
+                    let med = u32::try_from(random.next() % 3).unwrap();
+                    let attributes =
+                        Arc::new(RouteAttributes { med: Some(med), ..RouteAttributes::default() });
+                    wanted.insert(prefix, attributes.clone());
+                    rib.set(prefix, Some(attributes))
+                };
+                let limit = LIMIT as usize;
+                assert_eq!(refusal.is_some(), before == limit && wanted.len() == limit + 1, "seed {seed}");
+                if random.next().is_multiple_of(2) {
+                    flush(&mut rib);
+                    assert_eq!(rib.sent(), wanted.len().min(limit), "seed {seed}");
+                    assert!(rib.routes_sent().all(|(prefix, sent)| wanted.get(&prefix) == Some(&sent)));
+                    let held_back: usize = rib.refused().values().sum();
+                    assert_eq!(held_back, wanted.len().saturating_sub(limit), "seed {seed}");
+                }
+            }
+            rib.limit(None);
+            flush(&mut rib);
+            assert_eq!(rib.routes_sent().collect::<BTreeMap<_, _>>(), wanted, "seed {seed}");
+            rib.limit(Some(1));
+            flush(&mut rib);
+            assert_eq!(rib.sent(), wanted.len(), "a lower limit withdraws nothing");
+        }
+    }
+
+    // case: bgp-61
     #[test]
     fn any_history_ends_with_sent_equal_to_wanted_and_no_attribute_set_left_over() {
         for seed in 0..200 {

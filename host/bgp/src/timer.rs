@@ -75,6 +75,7 @@ pub(crate) fn hold_down(jitter: &mut Jitter, failures: u32) -> Duration {
 mod tests {
     use super::*;
 
+    // case: bgp-45
     #[test]
     fn a_keepalive_interval_is_between_75_and_100_percent() {
         let mut jitter = Jitter::new(7);
@@ -87,6 +88,7 @@ mod tests {
         );
     }
 
+    // case: bgp-10
     #[test]
     fn the_connect_backoff_starts_fast_doubles_and_stops_at_its_ceiling() {
         let mut jitter = Jitter::new(1);

@@ -7,10 +7,12 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use bellhop_core::Family;
+use bellhop_core::peer::Role;
 use bytes::{BufMut, Bytes, BytesMut};
 use rustbgpd_wire as codec;
 
 pub(crate) mod attributes;
+pub(crate) mod describe;
 pub(crate) mod update;
 
 /// The largest message sent or accepted, header included (RFC 4271 §4.1).
@@ -46,12 +48,16 @@ impl Notification {
         Self { code, subcode, data: data.into() }
     }
 
-    /// A Cease (RFC 4486) with a shutdown communication (RFC 9003) of at most 128 octets of `text`.
+    /// A Cease (RFC 4486) with a shutdown communication (RFC 9003 §2): of `text` as many whole characters as 255 octets
+    /// hold.
     pub(crate) fn cease_with_text(subcode: u8, text: &str) -> Self {
         let data = if text.is_empty() {
             Bytes::new()
         } else {
-            codec::notification::encode_shutdown_communication(text)
+            let text = &text[..text.floor_char_boundary(SHUTDOWN_TEXT_MAX)];
+            // The length is an octet.
+            let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
+            [&[length], text.as_bytes()].concat().into()
         };
         Self { code: CEASE, subcode, data }
     }
@@ -101,8 +107,12 @@ impl fmt::Display for Notification {
 
 /// NOTIFICATION code Cease.
 pub(crate) const CEASE: u8 = 6;
+/// NOTIFICATION code Send Hold Timer Expired (RFC 9687 §5).
+pub(crate) const SEND_HOLD_EXPIRED: u8 = 8;
+/// Octets of a shutdown communication (RFC 9003 §2).
+const SHUTDOWN_TEXT_MAX: usize = 255;
 
-/// Subcodes of Cease (RFC 4486, RFC 8538).
+/// Subcodes of Cease (RFC 4486, RFC 8538, RFC 9384).
 pub(crate) mod cease {
     pub(crate) const SHUTDOWN: u8 = 2;
     pub(crate) const DECONFIGURED: u8 = 3;
@@ -111,6 +121,7 @@ pub(crate) mod cease {
     pub(crate) const CONFIGURATION_CHANGE: u8 = 6;
     pub(crate) const COLLISION: u8 = 7;
     pub(crate) const HARD_RESET: u8 = 9;
+    pub(crate) const BFD_DOWN: u8 = 10;
 }
 
 /// The Graceful Restart capability (RFC 4724 §3, RFC 8538 §2).
@@ -145,6 +156,10 @@ pub(crate) struct Open {
     pub(crate) enhanced_refresh: bool,
     /// Graceful restart; the last one where several were sent.
     pub(crate) graceful_restart: Option<GracefulRestartCapability>,
+    /// IPv4 unicast may have IPv6 next hops (RFC 8950).
+    pub(crate) extended_next_hop: bool,
+    /// Roles (RFC 9234 §4.1), in the order sent; `None` for one of no meaning.
+    pub(crate) roles: Vec<Option<Role>>,
 }
 
 impl Open {
@@ -161,6 +176,16 @@ impl Open {
         if self.enhanced_refresh {
             capabilities.push(codec::Capability::EnhancedRouteRefresh);
         }
+        if self.extended_next_hop {
+            capabilities.push(codec::Capability::ExtendedNextHop(vec![codec::ExtendedNextHopFamily {
+                nlri_afi: codec::Afi::Ipv4,
+                nlri_safi: codec::Safi::Unicast,
+                next_hop_afi: codec::Afi::Ipv6,
+            }]));
+        }
+        let own = |role: &Role| ROLES.iter().find(|(_, known)| known == role);
+        let roles = self.roles.iter().flatten().filter_map(own);
+        capabilities.extend(roles.map(|(role, _)| codec::Capability::Role { role: *role }));
         if let Some(gr) = &self.graceful_restart {
             capabilities.push(codec::Capability::GracefulRestart {
                 restart_state: gr.restarted,
@@ -187,7 +212,7 @@ impl Open {
             capabilities,
         };
         let mut buf = BytesMut::with_capacity(message.encoded_len());
-        // At most two families and five capabilities: some sixty octets, so that no limit of the codec can be met.
+        // At most two families and seven capabilities: some eighty octets, so that no limit of the codec can be met.
         let encoded = message.encode(&mut buf);
         debug_assert!(encoded.is_ok());
         buf.freeze()
@@ -203,6 +228,8 @@ impl Open {
             route_refresh: false,
             enhanced_refresh: false,
             graceful_restart: None,
+            extended_next_hop: false,
+            roles: Vec::new(),
         };
         for capability in &message.capabilities {
             match capability {
@@ -223,6 +250,17 @@ impl Open {
                     // AS 0 in either place is invalid (RFC 7607 §2); keep the one that is wrong.
                     open.asn = if message.my_as == 0 { 0 } else { *asn };
                 }
+                codec::Capability::ExtendedNextHop(entries) => {
+                    open.extended_next_hop |= entries.iter().any(|entry| {
+                        (entry.nlri_afi, entry.nlri_safi, entry.next_hop_afi)
+                            == (codec::Afi::Ipv4, codec::Safi::Unicast, codec::Afi::Ipv6)
+                    });
+                }
+                codec::Capability::Role { role } => {
+                    open.roles.push(ROLES.iter().find(|(known, _)| known == role).map(|(_, role)| *role));
+                }
+                // Of another length, or of a value that means nothing.
+                codec::Capability::Unknown { code: 9, .. } => open.roles.push(None),
                 codec::Capability::RouteRefresh => open.route_refresh = true,
                 codec::Capability::EnhancedRouteRefresh => open.enhanced_refresh = true,
                 codec::Capability::GracefulRestart {
@@ -258,6 +296,15 @@ impl Open {
         data.freeze()
     }
 }
+
+/// The codec's roles, beside ours.
+const ROLES: [(codec::BgpRole, Role); 5] = [
+    (codec::BgpRole::Provider, Role::Provider),
+    (codec::BgpRole::RouteServer, Role::RouteServer),
+    (codec::BgpRole::RouteServerClient, Role::RouteServerClient),
+    (codec::BgpRole::Customer, Role::Customer),
+    (codec::BgpRole::Peer, Role::Peer),
+];
 
 /// The subtype of a ROUTE-REFRESH (RFC 7313 §3.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -320,6 +367,17 @@ pub(crate) fn next_message(buf: &mut BytesMut) -> Result<Option<Message>, Malfor
         return Ok(None);
     }
     decode(buf.split_to(usize::from(length)).freeze()).map(Some)
+}
+
+/// What [`next_message`] is about to take off `buf`, or the start of what it will refuse.
+pub(crate) fn peek_message(buf: &BytesMut) -> Option<Bytes> {
+    let length = usize::from(u16::from_be_bytes([*buf.get(16)?, *buf.get(17)?]));
+    let sane = buf[..16] == [0xFF; 16] && (HEADER..=MAX_MESSAGE).contains(&length);
+    match buf.get(..length) {
+        Some(message) if sane => Some(Bytes::copy_from_slice(message)),
+        None if sane => None,
+        _ => Some(Bytes::copy_from_slice(&buf[..buf.len().min(64)])),
+    }
 }
 
 /// Length by message type (RFC 4271 §6.1), before anything is read of the body.

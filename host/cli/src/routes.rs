@@ -1,7 +1,7 @@
 //! `bellhop routes` for people.
 
 use bellhop_core::report::RouteRow;
-use bellhop_core::route::RouteAttributes;
+use bellhop_core::route::{ExtendedCommunity, RouteAttributes};
 
 use crate::output::columns;
 
@@ -40,7 +40,10 @@ pub(crate) fn attributes(attributes: &RouteAttributes) -> String {
     };
     list("community", attributes.communities.iter().map(ToString::to_string).collect());
     list("large", attributes.large_communities.iter().map(ToString::to_string).collect());
-    list("extended", attributes.extended_communities.iter().map(|value| format!("{value:016x}")).collect());
+    list(
+        "extended",
+        attributes.extended_communities.iter().map(|value| ExtendedCommunity(*value).to_string()).collect(),
+    );
     list("local-preference", attributes.local_preference.iter().map(ToString::to_string).collect());
     list("med", attributes.med.iter().map(ToString::to_string).collect());
     list("prepend", Some(attributes.prepend).filter(|n| *n > 0).iter().map(ToString::to_string).collect());

@@ -71,7 +71,7 @@ pub fn table(status: &Status, width: Option<usize>) -> String {
         .services
         .iter()
         .flat_map(service_notes)
-        .chain(status.peers.iter().filter_map(peer_note))
+        .chain(status.peers.iter().flat_map(peer_notes))
         .collect();
     for (heading, lines) in [("PROBLEMS", problems), ("NOTES", notes)] {
         if !lines.is_empty() {
@@ -98,9 +98,11 @@ fn peer(row: &PeerRow) -> Vec<String> {
 }
 
 /// What ended a session, which may be long: below the table.
-fn peer_note(row: &PeerRow) -> Option<String> {
-    let error = row.last_error.as_ref()?;
-    Some(format!("BGPPeer/{}: {}; last error: {error}", row.name, row.state))
+fn peer_notes(row: &PeerRow) -> impl Iterator<Item = String> {
+    let error = row.last_error.as_ref();
+    let error = error.map(|error| format!("BGPPeer/{}: {}; last error: {error}", row.name, row.state));
+    let bfd = row.bfd.as_ref().filter(|bfd| *bfd != "Up");
+    error.into_iter().chain(bfd.map(|bfd| format!("BGPPeer/{}: BFD is {bfd}", row.name)))
 }
 
 fn service(row: &ServiceRow) -> Vec<String> {
@@ -201,6 +203,7 @@ mod tests {
                 sent: 10_000,
                 updates_sent: 25,
                 last_error: Some("connecting to [2001:db8:0:1::1]:179: Network is unreachable".into()),
+                bfd: Some("Down (nothing is heard of 2001:db8:0:1::1)".into()),
             }],
             services: vec![ServiceRow {
                 namespace: "shop".into(),

@@ -115,6 +115,7 @@ fn count(world: &World) -> BTreeMap<&'static str, usize> {
         ("AddressPool", world.pools().len()),
         ("AddressClaim", world.claims().len()),
         ("BGPPeer", world.peers().len()),
+        ("BFDProfile", world.bfd_profiles().len()),
         ("Advertisement", world.advertisements().len()),
         ("SpeakerConfig", world.speaker_configs().len()),
         ("DecisionPolicy", world.policies().len()),

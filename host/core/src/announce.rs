@@ -12,6 +12,7 @@
 
 pub mod aggregate;
 mod bindings;
+mod chosen;
 mod draft;
 pub mod endpoints;
 pub mod facts;
@@ -194,6 +195,9 @@ impl Announcer {
             self.unchecked.extend(self.plans.keys().cloned());
             self.re_evaluate(world);
         } else if !touched.announcers.is_empty() {
+            if world.advertisements().values().any(|advertisement| advertisement.max_nodes.is_some()) {
+                self.re_evaluate(world);
+            }
             self.note_announcers(world, &touched.announcers);
         }
     }

@@ -23,6 +23,7 @@ pub mod labels;
 pub mod names;
 pub mod objects;
 pub mod password;
+pub mod peer;
 pub mod problem;
 pub mod report;
 pub mod route;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::labels::{Labels, Selector};
 use crate::names::{NamespacedName, ObjectName, ServiceKey, Uid};
 use crate::password::Password;
+use crate::peer::{OwnRole, PeerAsn};
 use crate::route::{Family, RouteAttributes};
 
 /// A Service of type LoadBalancer (core/v1).
@@ -338,12 +339,15 @@ pub struct BgpPeer {
     pub address: IpAddr,
     /// `spec.peerPort`, 179 by default.
     pub port: u16,
-    /// `spec.peerASN`, 1 to 4294967295.
-    pub asn: u32,
+    /// `spec.peerASN`, 1 to 4294967295, or `spec.dynamicASN`.
+    pub asn: PeerAsn,
     /// `spec.localASN`, in place of the SpeakerConfig's.
     pub local_asn: Option<u32>,
     /// `spec.sourceAddress`: of the family of `address`.
     pub source_address: Option<IpAddr>,
+    /// `spec.sourceInterface`: connections go out by it.
+    #[serde(default)]
+    pub source_interface: Option<Arc<str>>,
     /// `spec.nodeSelector`: which nodes have this peer.
     pub node_selector: Selector,
     /// `spec.holdTime`: zero or at least 3 s (RFC 4271 §4.2).
@@ -368,10 +372,28 @@ pub struct BgpPeer {
     pub next_hop_v4: Option<Ipv4Addr>,
     /// `spec.nextHop.ipv6`.
     pub next_hop_v6: Option<Ipv6Addr>,
+    /// `spec.extendedNextHop`: IPv4 routes over IPv6 next hops (RFC 8950).
+    #[serde(default)]
+    pub extended_next_hop: bool,
+    /// `spec.role` (RFC 9234).
+    #[serde(default)]
+    pub role: Option<OwnRole>,
+    /// `spec.bfd`: how the path is watched.
+    #[serde(default)]
+    pub bfd: Option<PeerBfd>,
+    /// `spec.prefixLimit`: most prefixes of a family that are announced.
+    #[serde(default)]
+    pub prefix_limit: Option<u32>,
     /// `spec.gracefulRestart.restartTime` where it is enabled (RFC 4724), at most 4095 s.
     pub graceful_restart: Option<Duration>,
+    /// `spec.gracefulRestart.notifications` (RFC 8538).
+    #[serde(default)]
+    pub restart_after_notifications: bool,
     /// `spec.shutdownText`: the shutdown communication (RFC 9003), at most 255 octets.
     pub shutdown_text: Option<Arc<str>>,
+    /// `spec.logMessages`: every message goes to the log.
+    #[serde(default)]
+    pub log_messages: bool,
 }
 
 impl BgpPeer {
@@ -382,6 +404,32 @@ impl BgpPeer {
     pub fn awaits_password(&self) -> bool {
         self.password_secret.is_some() && self.password.is_none()
     }
+}
+
+/// `spec.bfd` of a BGPPeer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerBfd {
+    /// `profile`: a BFDProfile.
+    pub profile: ObjectName,
+    /// `strict`: no session before BFD says that the path is up.
+    pub strict: bool,
+}
+
+/// A BFDProfile.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BfdProfile {
+    /// `metadata.name`.
+    pub name: ObjectName,
+    /// `spec.transmitInterval`, 10 ms to 60 s.
+    pub transmit_interval: Duration,
+    /// `spec.receiveInterval`, 10 ms to 60 s.
+    pub receive_interval: Duration,
+    /// `spec.detectMultiplier`, 1 to 255.
+    pub detect_multiplier: u8,
+    /// `spec.passive`.
+    pub passive: bool,
+    /// `spec.minimumTTL` of sessions over several hops, 1 to 254.
+    pub minimum_ttl: u8,
 }
 
 /// An Advertisement: which addresses, from which nodes, to which peers, with which attributes.
@@ -405,6 +453,9 @@ pub struct Advertisement {
     pub peer_selector: Option<Selector>,
     /// `spec.priority`: of several that cover one (address, node, peer) the highest decides, equal ones by name.
     pub priority: i32,
+    /// `spec.maxNodes`: how many nodes announce a Service at most.
+    #[serde(default)]
+    pub max_nodes: Option<u32>,
     /// `spec.attributes`: the built-in answer of the `route` decision.
     pub attributes: Arc<RouteAttributes>,
     /// `spec.aggregation`; without lengths every address has its host route.

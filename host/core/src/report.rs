@@ -123,6 +123,9 @@ pub struct PeerRow {
     pub updates_sent: u64,
     /// What ended the last session or attempt.
     pub last_error: Option<String>,
+    /// State of BFD (RFC 5880 §4.1), and why it is not up; absent where the path is not watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<String>,
 }
 
 /// One Service.

@@ -1,7 +1,7 @@
 //! Prefixes and route attributes, in the terms of BGP.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -127,6 +127,67 @@ impl TryFrom<String> for Community {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
+    }
+}
+
+/// An extended community (RFC 4360): eight octets. Written `rt:64512:100` or `soo:192.0.2.1:100` where it is a route target or a
+/// site of origin, else in hexadecimal as `0x0002fc0000000064`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExtendedCommunity(pub u64);
+
+impl ExtendedCommunity {
+    /// Subtypes with names (RFC 4360 §4 and §5).
+    const NAMES: [(u8, &'static str); 2] = [(0x02, "rt"), (0x03, "soo")];
+
+    fn named(text: &str) -> Option<Self> {
+        let (name, rest) = text.split_once(':')?;
+        let (administrator, number) = rest.rsplit_once(':')?;
+        let subtype = Self::NAMES.iter().find(|(_, known)| *known == name)?.0;
+        // The administrator takes two octets, or four: the number has the others of six (RFC 4360 §3, RFC 5668 §2).
+        let (kind, value) = if let Ok(asn) = administrator.parse::<u16>() {
+            (0x00, (u64::from(asn) << 32) | u64::from(number.parse::<u32>().ok()?))
+        } else {
+            let (kind, four) = match (administrator.parse::<u32>(), administrator.parse::<Ipv4Addr>()) {
+                (Ok(asn), _) => (0x02, asn),
+                (_, Ok(address)) => (0x01, u32::from(address)),
+                _ => return None,
+            };
+            (kind, (u64::from(four) << 16) | u64::from(number.parse::<u16>().ok()?))
+        };
+        Some(Self((kind << 56) | (u64::from(subtype) << 48) | value))
+    }
+}
+
+impl fmt::Display for ExtendedCommunity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [kind, subtype, a, b, c, d, e, g] = self.0.to_be_bytes();
+        let name = Self::NAMES.iter().find(|(known, _)| *known == subtype).map(|(_, name)| name);
+        match (kind, name) {
+            (0x00, Some(name)) => {
+                write!(f, "{name}:{}:{}", u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, g]))
+            }
+            (0x01, Some(name)) => {
+                write!(f, "{name}:{}:{}", Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([e, g]))
+            }
+            (0x02, Some(name)) => {
+                write!(f, "{name}:{}:{}", u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, g]))
+            }
+            _ => write!(f, "0x{:016x}", self.0),
+        }
+    }
+}
+
+impl FromStr for ExtendedCommunity {
+    type Err = CommunityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 16);
+        let hexadecimal = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).map(Self);
+        hexadecimal.or_else(|| Self::named(text)).ok_or_else(|| CommunityError {
+            text: text.into(),
+            expected: "an extended community: rt:64512:100 or soo:192.0.2.1:100 (an AS number or an IPv4 address, and a \
+                       number), or 0x and 16 hexadecimal digits",
+        })
     }
 }
 

@@ -14,8 +14,8 @@ use crate::flat::FlatSet;
 use crate::labels::Labels;
 use crate::names::{NamespacedName, ObjectName, ObjectRef, ServiceKey, Uid};
 use crate::objects::{
-    AddressClaim, AddressPool, Advertisement, BgpPeer, DecisionPolicy, EndpointSlice, ModuleSource,
-    Namespace, Node, Service, SpeakerConfig,
+    AddressClaim, AddressPool, Advertisement, BfdProfile, BgpPeer, DecisionPolicy, EndpointSlice,
+    ModuleSource, Namespace, Node, Service, SpeakerConfig,
 };
 use crate::problem::Problem;
 
@@ -40,6 +40,8 @@ pub enum Delta {
     Advertisement(ObjectName, Option<Arc<Advertisement>>),
     /// A SpeakerConfig.
     SpeakerConfig(ObjectName, Option<Arc<SpeakerConfig>>),
+    /// A BFDProfile.
+    BfdProfile(ObjectName, Option<Arc<BfdProfile>>),
     /// A DecisionPolicy.
     Policy(ObjectName, Option<Arc<DecisionPolicy>>),
     /// A ConfigMap that may carry modules.
@@ -127,6 +129,7 @@ pub struct World {
     peers: BTreeMap<ObjectName, Arc<BgpPeer>>,
     advertisements: BTreeMap<ObjectName, Arc<Advertisement>>,
     speaker_configs: BTreeMap<ObjectName, Arc<SpeakerConfig>>,
+    bfd_profiles: BTreeMap<ObjectName, Arc<BfdProfile>>,
     policies: BTreeMap<ObjectName, Arc<DecisionPolicy>>,
     modules: BTreeMap<ObjectName, Arc<ModuleSource>>,
     announcers: Announcers,
@@ -198,6 +201,9 @@ impl World {
                 let changed = replace(&mut self.speaker_configs, name, config);
                 touched.every_service = changed;
                 touched.peers = changed;
+            }
+            Delta::BfdProfile(name, profile) => {
+                touched.peers = replace(&mut self.bfd_profiles, name, profile);
             }
             Delta::Policy(name, policy) => touched.policies = replace(&mut self.policies, name, policy),
             Delta::Module(name, module) => touched.policies = replace(&mut self.modules, name, module),
@@ -302,6 +308,11 @@ impl World {
     /// Speaker configurations by name.
     pub fn speaker_configs(&self) -> &BTreeMap<ObjectName, Arc<SpeakerConfig>> {
         &self.speaker_configs
+    }
+
+    /// BFD profiles by name.
+    pub fn bfd_profiles(&self) -> &BTreeMap<ObjectName, Arc<BfdProfile>> {
+        &self.bfd_profiles
     }
 
     /// Policies by name.

@@ -6,6 +6,7 @@
 mod address_claim;
 mod address_pool;
 mod advertisement;
+mod bfd_profile;
 mod bgp_peer;
 mod config_map;
 mod decision_policy;
@@ -23,8 +24,8 @@ use std::sync::Arc;
 use bellhop_api::Reason;
 use bellhop_core::names::{NamespacedName, shared};
 use bellhop_core::objects::{
-    AddressClaim, AddressPool, Advertisement, BgpPeer, DecisionPolicy, EndpointSlice, ModuleSource,
-    Namespace, Node, Service, SpeakerConfig,
+    AddressClaim, AddressPool, Advertisement, BfdProfile, BgpPeer, DecisionPolicy, EndpointSlice,
+    ModuleSource, Namespace, Node, Service, SpeakerConfig,
 };
 use bellhop_core::{Delta, ObjectName, ObjectRef, Problem};
 use serde::de::DeserializeOwned;
@@ -77,6 +78,8 @@ pub enum Kind {
     Advertisement,
     /// SpeakerConfig.
     SpeakerConfig,
+    /// BFDProfile.
+    BfdProfile,
     /// DecisionPolicy.
     DecisionPolicy,
     /// Secret (core/v1). No delta tells of one: it is a part of the BGPPeers that name it.
@@ -84,7 +87,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [(Self, &'static str, &'static str, bool); 12] = [
+    pub(crate) const ALL: [(Self, &'static str, &'static str, bool); 13] = [
         (Self::Namespace, "v1", "Namespace", false),
         (Self::Node, "v1", "Node", false),
         (Self::Service, "v1", "Service", true),
@@ -95,6 +98,7 @@ impl Kind {
         (Self::BgpPeer, bellhop_api::API_VERSION, "BGPPeer", false),
         (Self::Advertisement, bellhop_api::API_VERSION, "Advertisement", false),
         (Self::SpeakerConfig, bellhop_api::API_VERSION, "SpeakerConfig", false),
+        (Self::BfdProfile, bellhop_api::API_VERSION, "BFDProfile", false),
         (Self::DecisionPolicy, bellhop_api::API_VERSION, "DecisionPolicy", false),
         (Self::Secret, "v1", "Secret", true),
     ];
@@ -133,6 +137,7 @@ pub(crate) enum Projection {
     Peer(Arc<BgpPeer>),
     Advertisement(Arc<Advertisement>),
     SpeakerConfig(Arc<SpeakerConfig>),
+    BfdProfile(Arc<BfdProfile>),
     Policy(Arc<DecisionPolicy>),
     Secret(Arc<Secret>),
 }
@@ -151,6 +156,7 @@ impl Projection {
             Self::Peer(object) => Delta::Peer(object.name.clone(), Some(object.clone())),
             Self::Advertisement(object) => Delta::Advertisement(object.name.clone(), Some(object.clone())),
             Self::SpeakerConfig(object) => Delta::SpeakerConfig(object.name.clone(), Some(object.clone())),
+            Self::BfdProfile(object) => Delta::BfdProfile(object.name.clone(), Some(object.clone())),
             Self::Policy(object) => Delta::Policy(object.name.clone(), Some(object.clone())),
             Self::Secret(_) => return None,
         })
@@ -169,6 +175,7 @@ impl Projection {
             Self::Peer(object) => Delta::Peer(object.name.clone(), None),
             Self::Advertisement(object) => Delta::Advertisement(object.name.clone(), None),
             Self::SpeakerConfig(object) => Delta::SpeakerConfig(object.name.clone(), None),
+            Self::BfdProfile(object) => Delta::BfdProfile(object.name.clone(), None),
             Self::Policy(object) => Delta::Policy(object.name.clone(), None),
             Self::Secret(_) => return None,
         })
@@ -204,6 +211,9 @@ impl Projection {
             }
             Delta::SpeakerConfig(name, object) => {
                 (Kind::SpeakerConfig, cluster(name), object.map(Self::SpeakerConfig))
+            }
+            Delta::BfdProfile(name, object) => {
+                (Kind::BfdProfile, cluster(name), object.map(Self::BfdProfile))
             }
             Delta::Policy(name, object) => (Kind::DecisionPolicy, cluster(name), object.map(Self::Policy)),
             Delta::Module(name, object) => (Kind::ConfigMap, cluster(name), object.map(Self::Module)),
@@ -341,6 +351,7 @@ pub(crate) fn convert(kind: Kind, object: &ObjectRef, mut value: Value, options:
             | Kind::BgpPeer
             | Kind::Advertisement
             | Kind::SpeakerConfig
+            | Kind::BfdProfile
             | Kind::DecisionPolicy
     );
     if own {
@@ -377,6 +388,9 @@ pub(crate) fn convert(kind: Kind, object: &ObjectRef, mut value: Value, options:
         Kind::SpeakerConfig => spec(value, &mut report)
             .and_then(|spec| speaker_config::convert(&metadata, &spec, &mut report))
             .map(Projection::SpeakerConfig),
+        Kind::BfdProfile => spec(value, &mut report)
+            .and_then(|spec| bfd_profile::convert(&metadata, &spec, &mut report))
+            .map(Projection::BfdProfile),
         Kind::DecisionPolicy => spec(value, &mut report)
             .and_then(|spec| decision_policy::convert(&metadata, &spec, &mut report))
             .map(Projection::Policy),

@@ -26,7 +26,7 @@ impl Resource {
     }
 
     /// Every kind known.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::new("Service", "v1", "services", true),
         Self::new("Namespace", "v1", "namespaces", false),
         Self::new("Node", "v1", "nodes", false),
@@ -38,6 +38,7 @@ impl Resource {
         Self::new("DaemonSet", "apps/v1", "daemonsets", true),
         Self::new("AddressPool", bellhop_api::API_VERSION, "addresspools", false),
         Self::new("AddressClaim", bellhop_api::API_VERSION, "addressclaims", false),
+        Self::new("BFDProfile", bellhop_api::API_VERSION, "bfdprofiles", false),
         Self::new("BGPPeer", bellhop_api::API_VERSION, "bgppeers", false),
         Self::new("Advertisement", bellhop_api::API_VERSION, "advertisements", false),
         Self::new("SpeakerConfig", bellhop_api::API_VERSION, "speakerconfigs", false),

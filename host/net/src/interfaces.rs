@@ -17,6 +17,20 @@ pub struct LocalAddress {
     pub prefix_len: u8,
 }
 
+/// The index of an interface (`if_nametoindex(3)`).
+///
+/// # Errors
+/// When there is none of this name, which is told.
+pub fn index_of(name: &str) -> io::Result<u32> {
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("interface {name}: {error}"));
+    let text = std::ffi::CString::new(name).map_err(|_| told(io::ErrorKind::InvalidInput.into()))?;
+    // SAFETY: takes a C string that outlives the call.
+    match unsafe { libc::if_nametoindex(text.as_ptr()) } {
+        0 => Err(told(io::Error::last_os_error())),
+        index => Ok(index),
+    }
+}
+
 /// Every address of every interface of this network namespace, those that we bound too, sorted. To be called inside a
 /// tokio runtime.
 ///

@@ -5,12 +5,14 @@
 //!
 //! ```text
 //! speaker ─► tcp         listen, dial with source address and TTL
+//!         ─► bfd         UDP with the TTL and interface that packets came with
 //!         ─► addresses   bind on lo through rtnetlink, renew, find again after a restart
 //!         ─► nftables    only the ports of Services pass to announced addresses
 //!         ◄─ interfaces  the host's own addresses
 //! ```
 
 pub mod addresses;
+pub mod bfd;
 pub mod interfaces;
 pub mod nftables;
 pub mod tcp;

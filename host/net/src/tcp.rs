@@ -4,10 +4,12 @@ mod security;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_core::Password;
 use ipnet::IpNet;
+pub(crate) use security::set;
 pub use security::{Md5Drops, Ttl, md5_drops, set_password, set_ttl};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -22,6 +24,8 @@ const NETWORK_CONTROL: u32 = 0xC0;
 pub struct DialOptions {
     /// The address to come from; the kernel's choice where there is none.
     pub source: Option<IpAddr>,
+    /// The interface to go out by, whatever the routing table says (SO_BINDTODEVICE).
+    pub interface: Option<Arc<str>>,
     /// TTL or hop limit.
     pub ttl: Ttl,
     /// The password with which every segment is signed, from the first one on.
@@ -37,6 +41,11 @@ pub async fn dial(remote: SocketAddr, options: &DialOptions) -> io::Result<TcpSt
         set_ttl(&socket, remote.ip(), options.ttl)?;
         if options.password.is_some() {
             set_password(&socket, IpNet::from(remote.ip()), options.password.as_ref())?;
+        }
+        if let Some(interface) = &options.interface {
+            SockRef::from(&socket).bind_device(Some(interface.as_bytes())).map_err(|error| {
+                io::Error::new(error.kind(), format!("interface {interface} cannot be used: {error}"))
+            })?;
         }
         if let Some(source) = options.source {
             socket.bind(SocketAddr::new(source, 0)).map_err(|error| {
@@ -104,21 +113,37 @@ pub fn listen<'a>(
         .map_err(|error: io::Error| io::Error::new(error.kind(), format!("listening on {address}: {error}")))
 }
 
+/// Whether a neighbour is in a network of this node's interfaces, or is link-local: on a link, as far as addresses tell.
+pub fn is_on_link(neighbour: IpAddr) -> io::Result<bool> {
+    if matches!(neighbour, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+        return Ok(true);
+    }
+    let covers = |own: &Own| IpNet::new(own.address, own.length).is_ok_and(|net| net.contains(&neighbour));
+    Ok(interface_addresses()?.iter().any(covers))
+}
+
 /// The first global address of the other family on the interface that holds `local`, in the kernel's order.
 ///
 /// `None` where `local` is on the loopback interface, as service addresses are bound there and must never become next
 /// hops, and where the interface has no such address.
 pub fn other_family_address(local: IpAddr) -> io::Result<Option<IpAddr>> {
     let all = interface_addresses()?;
-    let Some((interface, _)) = all.iter().find(|(_, address)| *address == local) else { return Ok(None) };
-    if all.iter().any(|(name, address)| name == interface && address.is_loopback()) {
+    let Some(own) = all.iter().find(|own| own.address == local) else { return Ok(None) };
+    let mut same = all.iter().filter(|other| other.interface == own.interface);
+    if same.clone().any(|other| other.address.is_loopback()) {
         return Ok(None);
     }
-    let other = all
-        .iter()
-        .filter(|(name, address)| name == interface && address.is_ipv4() != local.is_ipv4())
-        .find(|(_, address)| is_global(*address));
-    Ok(other.map(|(_, address)| *address))
+    let other = same.find(|other| other.address.is_ipv4() != local.is_ipv4() && is_global(other.address));
+    Ok(other.map(|other| other.address))
+}
+
+/// An address of this network namespace.
+#[derive(Debug)]
+struct Own {
+    interface: Vec<u8>,
+    address: IpAddr,
+    /// Of its network's prefix.
+    length: u8,
 }
 
 fn is_global(address: IpAddr) -> bool {
@@ -132,8 +157,8 @@ fn is_global(address: IpAddr) -> bool {
     }
 }
 
-/// Every IP address of this network namespace with the name of its interface (getifaddrs(3)).
-fn interface_addresses() -> io::Result<Vec<(Vec<u8>, IpAddr)>> {
+/// Every IP address of this network namespace (getifaddrs(3)).
+fn interface_addresses() -> io::Result<Vec<Own>> {
     let mut head: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: getifaddrs writes a list to `head` or fails; the list is freed below, after its last use.
     if unsafe { libc::getifaddrs(&raw mut head) } != 0 {
@@ -145,30 +170,43 @@ fn interface_addresses() -> io::Result<Vec<(Vec<u8>, IpAddr)>> {
         // SAFETY: `next` is a node of the list that getifaddrs made, which is not freed yet.
         let entry = unsafe { &*next };
         next = entry.ifa_next;
-        if entry.ifa_addr.is_null() {
-            continue;
-        }
-        // SAFETY: ifa_addr is not null and points to a socket address whose family tells its type.
-        let address = match i32::from(unsafe { (*entry.ifa_addr).sa_family }) {
-            libc::AF_INET => {
-                // SAFETY: of family AF_INET, so a sockaddr_in.
-                let inet = unsafe { std::ptr::read_unaligned(entry.ifa_addr.cast::<libc::sockaddr_in>()) };
-                IpAddr::V4(Ipv4Addr::from(u32::from_be(inet.sin_addr.s_addr)))
-            }
-            libc::AF_INET6 => {
-                // SAFETY: of family AF_INET6, so a sockaddr_in6.
-                let inet = unsafe { std::ptr::read_unaligned(entry.ifa_addr.cast::<libc::sockaddr_in6>()) };
-                IpAddr::V6(Ipv6Addr::from(inet.sin6_addr.s6_addr))
-            }
-            _ => continue,
-        };
+        // SAFETY: ifa_addr is not null and belongs to the list.
+        let Some(address) = (unsafe { ip_of(entry.ifa_addr) }) else { continue };
+        // SAFETY: ifa_netmask belongs to the list, or is null.
+        let mask = unsafe { ip_of(entry.ifa_netmask) };
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let length = mask.and_then(|mask| ipnet::ip_mask_to_prefix(mask).ok()).unwrap_or(whole);
         // SAFETY: ifa_name is a C string of the same list.
         let name = unsafe { std::ffi::CStr::from_ptr(entry.ifa_name) };
-        addresses.push((name.to_bytes().to_vec(), address));
+        addresses.push(Own { interface: name.to_bytes().to_vec(), address, length });
     }
     // SAFETY: `head` comes from getifaddrs and nothing refers to the list any more.
     unsafe { libc::freeifaddrs(head) };
     Ok(addresses)
+}
+
+/// The IP address that a socket address holds; `None` where it is of another family, or there is none.
+///
+/// # Safety
+/// `address` is null, or points to a socket address whose family tells its type.
+pub(crate) unsafe fn ip_of(address: *const libc::sockaddr) -> Option<IpAddr> {
+    if address.is_null() {
+        return None;
+    }
+    // SAFETY: not null, and by the caller's word a socket address.
+    match i32::from(unsafe { (*address).sa_family }) {
+        libc::AF_INET => {
+            // SAFETY: of family AF_INET, so a sockaddr_in.
+            let inet = unsafe { std::ptr::read_unaligned(address.cast::<libc::sockaddr_in>()) };
+            Some(Ipv4Addr::from(u32::from_be(inet.sin_addr.s_addr)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: of family AF_INET6, so a sockaddr_in6.
+            let inet = unsafe { std::ptr::read_unaligned(address.cast::<libc::sockaddr_in6>()) };
+            Some(Ipv6Addr::from(inet.sin6_addr.s6_addr).into())
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +216,7 @@ mod tests {
     fn options() -> DialOptions {
         DialOptions {
             source: Some(Ipv4Addr::LOCALHOST.into()),
+            interface: None,
             ttl: Ttl::Sent(1),
             password: None,
             timeout: Duration::from_secs(5),

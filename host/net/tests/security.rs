@@ -62,7 +62,13 @@ async fn dial_from(
     timeout: Duration,
 ) -> io::Result<TcpStream> {
     let password = password.map(|text| Password::new(text.as_bytes()).unwrap());
-    let options = DialOptions { source: source.map(|text| text.parse().unwrap()), ttl, password, timeout };
+    let options = DialOptions {
+        source: source.map(|text| text.parse().unwrap()),
+        interface: None,
+        ttl,
+        password,
+        timeout,
+    };
     tcp::dial(listener.local_addr()?, &options).await
 }
 

@@ -222,9 +222,10 @@ pub(crate) fn peer(name: &str, asn: u32) -> Arc<BgpPeer> {
         labels: labels([("rack", name)]),
         address: IpAddr::from([192, 0, 2, 1]),
         port: 179,
-        asn,
+        asn: asn.into(),
         local_asn: None,
         source_address: None,
+        source_interface: None,
         node_selector: Default::default(),
         hold_time: std::time::Duration::from_secs(90),
         keepalive_time: None,
@@ -237,8 +238,14 @@ pub(crate) fn peer(name: &str, asn: u32) -> Arc<BgpPeer> {
         families: bellhop_core::Family::ALL.to_vec(),
         next_hop_v4: None,
         next_hop_v6: None,
+        extended_next_hop: false,
+        role: None,
+        bfd: None,
+        prefix_limit: None,
         graceful_restart: None,
+        restart_after_notifications: false,
         shutdown_text: None,
+        log_messages: false,
     })
 }
 

@@ -176,7 +176,8 @@ pub fn peer_view(inputs: &Inputs, peer: &BgpPeer, local_asn: u32) -> PeerView {
     PeerView {
         name: inputs.peer_identity.then(|| peer.name.clone()),
         labels: pick(&inputs.peer_labels, &peer.labels),
-        peer_asn: if inputs.session { peer.asn } else { 0 },
+        // 0 too where the router is to tell its number itself.
+        peer_asn: peer.asn.known(local_asn).filter(|_| inputs.session).unwrap_or_default(),
         local_asn: if inputs.session { local_asn } else { 0 },
     }
 }

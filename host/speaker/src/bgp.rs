@@ -15,11 +15,14 @@
 //! The core never waits for a connection: it pulls octets from a machine only where a chunk fits the connection's
 //! channel, so that at most 64 kB per connection are in flight and the rest stays state. A connection that reads faster
 //! than the core works waits at the reports channel, which holds back its neighbour by TCP.
+//!
+//! Where a peer asks for BFD, the core starts the thread of [`crate::bfd`] and follows what that says of the paths.
 
 mod connection;
 mod core;
 mod listener;
 mod log;
+mod paths;
 mod snapshot;
 mod transport;
 
@@ -31,6 +34,8 @@ use std::time::Duration;
 use bellhop_bgp::PeerConfigError;
 pub use bellhop_bgp::{GracefulRestart, State};
 pub use bellhop_core::announce::RouteChange;
+use bellhop_core::objects::BfdProfile;
+use bellhop_core::peer::{OwnRole, PeerAsn};
 use bellhop_core::{Family, ObjectName, Password, RouteAttributes};
 use bellhop_runtime::http::Heartbeat;
 use ipnet::IpNet;
@@ -77,12 +82,14 @@ pub struct PeerConfig {
     pub peer_address: IpAddr,
     /// The neighbour's TCP port, 179 by custom.
     pub peer_port: u16,
-    /// The neighbour's AS number.
-    pub peer_asn: u32,
+    /// The AS number that the neighbour must have.
+    pub peer_asn: PeerAsn,
     /// Our AS number towards it.
     pub local_asn: u32,
     /// The address to dial from.
     pub source_address: Option<IpAddr>,
+    /// The interface to dial by.
+    pub source_interface: Option<Arc<str>>,
     /// Next hop of IPv4 routes. By default the session's own address, or over an IPv6 session the first global IPv4
     /// address of the interface that holds the session's address (unless that is loopback); without either IPv4 routes
     /// are not announced and the snapshot says so.
@@ -108,10 +115,29 @@ pub struct PeerConfig {
     pub problem: Option<PeerTrouble>,
     /// Families to announce.
     pub families: Vec<Family>,
+    /// Announce IPv4 routes over IPv6 next hops (RFC 8950).
+    pub extended_next_hop: bool,
+    /// Our role towards it (RFC 9234).
+    pub role: Option<OwnRole>,
+    /// How the path to it is watched.
+    pub bfd: Option<PeerBfd>,
+    /// Most prefixes of a family that are announced.
+    pub prefix_limit: Option<u32>,
     /// Graceful restart (RFC 4724).
     pub graceful_restart: Option<GracefulRestart>,
-    /// Shutdown communication (RFC 9003) in place of [`ShutdownMode::Graceful`]'s; at most 128 octets are sent.
+    /// Shutdown communication (RFC 9003) in place of [`ShutdownMode::Graceful`]'s; at most 255 octets are sent.
     pub shutdown_text: Option<Arc<str>>,
+    /// Every message goes to the log.
+    pub log_messages: bool,
+}
+
+/// How the path to a neighbour is watched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerBfd {
+    /// Its timers; without them, as the BFDProfile does not exist, nothing is watched.
+    pub profile: Option<Arc<BfdProfile>>,
+    /// Nothing is dialled or taken before the path is up.
+    pub strict: bool,
 }
 
 /// How a neighbour proves who it is.

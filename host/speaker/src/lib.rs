@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bfd;
 pub mod bgp;
 pub mod binder;
 pub mod claim_writer;

@@ -93,6 +93,7 @@ mod tests {
             last_error: None,
             problem: None,
             refused: Vec::new(),
+            bfd: None,
         };
         let peers = [("router".into(), peer)].into();
         Arc::new(BgpSnapshot { peers, ready, ..BgpSnapshot::default() })

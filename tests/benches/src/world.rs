@@ -92,9 +92,10 @@ fn router() -> BgpPeer {
         labels: labels([("role", "edge")]),
         address: ROUTER.ipv4().into(),
         port: 179,
-        asn: ROUTER.asn(),
+        asn: ROUTER.asn().into(),
         local_asn: None,
         source_address: None,
+        source_interface: None,
         node_selector: Selector::default(),
         hold_time: Duration::from_secs(90),
         keepalive_time: None,
@@ -107,8 +108,14 @@ fn router() -> BgpPeer {
         families: Family::ALL.to_vec(),
         next_hop_v4: None,
         next_hop_v6: None,
+        extended_next_hop: false,
+        role: None,
+        bfd: None,
+        prefix_limit: None,
         graceful_restart: None,
+        restart_after_notifications: false,
         shutdown_text: None,
+        log_messages: false,
     }
 }
 
@@ -131,6 +138,7 @@ pub fn attributes(med: u32) -> Delta {
         peer_selector: None,
         priority: 0,
         attributes: Arc::new(attributes),
+        max_nodes: None,
         aggregation: Default::default(),
     };
     Delta::Advertisement(ADVERTISEMENT.into(), Some(Arc::new(advertisement)))

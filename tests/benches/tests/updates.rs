@@ -64,6 +64,7 @@ fn eleven_thousand_routes_with_one_attribute_set_take_at_most_25_updates_and_one
     assert_eq!(look.since(&wire, &mut speaker), (1, 1, 0));
 }
 
+// case: bgp-59
 #[test]
 fn other_attributes_for_every_route_are_updates_and_no_withdrawal() {
     let (wire, mut speaker) = started("attributes");

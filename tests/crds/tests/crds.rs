@@ -14,10 +14,11 @@ use bellhop_test_cluster::{Cluster, Mode, Options};
 use serde_json::{Value, json};
 
 /// Plurals of all kinds, in the order in which kubectl is asked for them.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 8] = [
     "addresspools",
     "addressclaims",
     "bgppeers",
+    "bfdprofiles",
     "advertisements",
     "speakerconfigs",
     "decisionpolicies",
@@ -154,6 +155,25 @@ fn what_is_right_is_taken(server: &Server) {
             "{attributes: {communities: ['0:65535', no-peer], largeCommunities: ['4294967295:0:1']}}",
         ),
         ("Advertisement", "a", "{aggregation: {ipv4Length: 24}}"),
+        (
+            "Advertisement",
+            "a",
+            "{maxNodes: 4, attributes: {linkBandwidthMbps: 10000, extendedCommunities: ['rt:64512:100', 'soo:192.0.2.1:7', \
+             'rt:4200000000:65535', '0x0002fc0000000064']}}",
+        ),
+        (
+            "BFDProfile",
+            "fast",
+            "{transmitInterval: 50ms, receiveInterval: 60s, detectMultiplier: 255, minimumTTL: 1}",
+        ),
+        ("BFDProfile", "default", "{}"),
+        (
+            "BGPPeer",
+            "r",
+            "{peerAddress: 192.0.2.1, dynamicASN: external, role: {name: customer, strict: true}, prefixLimit: 100, \
+             extendedNextHop: true, sourceInterface: bond0.100, bfd: {profile: fast, strict: true}, logMessages: true, \
+             gracefulRestart: {notifications: true}}",
+        ),
         ("Advertisement", "a", "{aggregation: {ipv4Length: 1, ipv6Length: 128, exactRoutes: true}}"),
         (
             "SpeakerConfig",

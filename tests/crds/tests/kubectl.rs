@@ -98,6 +98,7 @@ fn fill(cluster: &Cluster) {
         "addresspools",
         "addressclaims",
         "bgppeers",
+        "bfdprofiles",
         "advertisements",
         "speakerconfigs",
         "decisionpolicies",
@@ -149,7 +150,7 @@ fn an_administrator_sees_everything(cluster: &Cluster) {
 }
 
 fn a_reader_without_exec_sees_the_rest_and_is_told_what_not(cluster: &Cluster) {
-    let kinds = "services,addressclaims.bellhop.dev,bgppeers.bellhop.dev,advertisements.bellhop.dev,\
+    let kinds = "services,addressclaims.bellhop.dev,bgppeers.bellhop.dev,bfdprofiles.bellhop.dev,advertisements.bellhop.dev,\
                  speakerconfigs.bellhop.dev,decisionpolicies.bellhop.dev,speakerstates.bellhop.dev";
     for args in [
         "create serviceaccount reader",

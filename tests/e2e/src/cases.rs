@@ -52,6 +52,7 @@ pub const ALL: &[Case] = &[
         needs_test_cluster: true,
         run: install::first_service_as_the_page_says,
     },
+    // case: peers-84
     Case {
         name: "2-plugin-by-kubectl",
         proves: "a plugin is rolled out as ConfigMap and DecisionPolicy, a bad one is rejected, back is by pointing back",
@@ -129,6 +130,7 @@ pub const ALL: &[Case] = &[
         needs_test_cluster: true,
         run: nodes::exclude_label,
     },
+    // case: bgp-70, peers-65, peers-73
     Case {
         name: "3-speaker-pod-deleted",
         proves: "a speaker whose pod is deleted goes silently, and the next one takes its routes over",
@@ -143,6 +145,7 @@ pub const ALL: &[Case] = &[
         needs_test_cluster: true,
         run: nodes::node_shuts_down,
     },
+    // case: bgp-70
     Case {
         name: "3-speakers-deleted",
         proves: "speakers whose DaemonSet is deleted shut down gracefully, then withdraw",
@@ -178,6 +181,7 @@ pub const ALL: &[Case] = &[
         needs_test_cluster: true,
         run: publication::routes_never_lead_the_data_path,
     },
+    // case: bgp-63
     Case {
         name: "3-aggregate",
         proves: "one prefix stands for the addresses of a pool, unused ones are refused without a loop, Local has its host routes",
@@ -206,6 +210,7 @@ pub const ALL: &[Case] = &[
         needs_test_cluster: true,
         run: outage::every_node_is_cut_off,
     },
+    // case: peers-65
     Case {
         name: "6-upgrade-under-traffic",
         proves: "helm upgrade replaces every pod, withdraws no route and fails no request",
@@ -269,6 +274,7 @@ pub const ALL: &[Case] = &[
         needs_test_cluster: true,
         run: services::kind_of_claims_is_lost,
     },
+    // case: bgp-70
     Case {
         name: "7-uninstall",
         proves: "helm uninstall says GRACEFUL_SHUTDOWN, withdraws, leaves CRDs and claims, and installing again adopts them",
@@ -318,6 +324,7 @@ pub const ALL: &[Case] = &[
         needs_test_cluster: true,
         run: rbac::kubectl_bellhop,
     },
+    // case: peers-75
     Case {
         name: "9-password-secret",
         proves: "a BGPPeer that is there before its Secret waits, says what would be right, never goes without, and heals",
@@ -360,6 +367,7 @@ pub const ALL: &[Case] = &[
         needs_test_cluster: false,
         run: catalogue::selectors::pools_by_selector_and_priority,
     },
+    // case: peers-98
     Case {
         name: "9-60-to-64-reachability",
         proves: "every node announces, in each family, also addresses that were asked for, and each answers",

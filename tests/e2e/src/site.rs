@@ -283,7 +283,7 @@ impl Site {
         } else if !self.stands_as_installed() {
             self.install(&[])?;
         }
-        let kinds = "decisionpolicies,advertisements,bgppeers,addresspools,speakerconfigs";
+        let kinds = "decisionpolicies,advertisements,bgppeers,bfdprofiles,addresspools,speakerconfigs";
         cluster.kubectl(&["delete", kinds, "--selector", "!bellhop.dev/base", "--ignore-not-found"])?;
         self.apply_base()?;
         wait_for("no claim is left of other cases", SOON, || self.expect_no_claims())?;

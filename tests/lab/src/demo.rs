@@ -27,7 +27,7 @@ use crate::plan::{Node, Router};
 use crate::transcript::Transcript;
 
 /// How long anything may take that follows an edit of a manifest. Far above what it takes; a slow machine is no failure.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// How long the first routes may take: three processes compile three plugins each, in the development profile.
 pub(crate) const FIRST_ROUTES: Duration = Duration::from_secs(180);
 /// Pause between two requests of the steady load to one address.

@@ -187,6 +187,7 @@ fn forwarded(site: &Site, router: Router) -> Vec<String> {
     prefixes
 }
 
+// case: bgp-63
 #[test]
 fn an_aggregate_stands_for_its_addresses_and_unused_ones_of_it_are_refused_without_a_loop() {
     const AGGREGATES: [&str; 2] = ["203.0.113.0/24", "2001:db8:53::/64"];

@@ -7,6 +7,7 @@ use bellhop_lab::demo::{Demo, Inputs};
 use bellhop_lab::lab::Guard;
 use bellhop_lab::{Lab, Transcript};
 
+// case: bgp-59, bgp-64, bgp-67, peers-65, peers-81, peers-82, peers-98, peers-102
 #[test]
 fn the_main_job_holds_step_by_step() {
     let inputs = Inputs::new(Programs::from_environment().unwrap());

@@ -46,6 +46,7 @@ fn wait_for_nodes(lab: &Lab, router: Router, expected: &[Node]) {
     }
 }
 
+// case: bgp-70
 #[test]
 fn a_stop_announces_graceful_shutdown_then_withdraws_and_unbinds() {
     let (guard, lab, mut bellhop) = lab_with_bellhop("test-stop", &[]);
@@ -78,6 +79,7 @@ fn a_stop_announces_graceful_shutdown_then_withdraws_and_unbinds() {
     guard.down().unwrap();
 }
 
+// case: bgp-70, peers-65
 #[test]
 fn a_stop_that_keeps_routes_deletes_none_until_the_next_process_serves() {
     let further = ["--keep-routes-on-stop"];

@@ -44,6 +44,7 @@ fn enabling_what_is_not_disabled_does_nothing() {
     }
 }
 
+// case: bgp-74
 #[test]
 fn the_neighbours_admin_down_is_no_failure_and_its_down_is_one() {
     let mut bench = Bench::settled(config());

@@ -222,6 +222,7 @@ fn why_a_session_failed_is_told_until_it_is_up_again() {
     assert!(told.ends_with(&end), "{told:?}");
 }
 
+// case: bgp-74
 #[test]
 fn a_single_hop_takes_ttl_255_only_and_a_multihop_what_it_is_told() {
     for kind in [Kind::SingleHop, Kind::MultiHop { min_ttl: 250 }] {

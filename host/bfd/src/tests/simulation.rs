@@ -502,6 +502,7 @@ fn after_chaos_with_changes_of_everything_both_come_up_and_agree() {
     simulate_all(Scenario { roles: [Role::Passive, Role::Active], ..chaos }, Simulation::check_agreement);
 }
 
+// case: bgp-74
 #[test]
 fn a_cut_is_detected_after_the_detection_time_and_at_most_an_interval_before() {
     for cut in [[true, true], [true, false], [false, true]] {

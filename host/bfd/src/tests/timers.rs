@@ -400,6 +400,7 @@ fn demand_mode_holds_only_while_both_sides_are_up() {
     assert!(!sent.is_empty() && sent[0].state == State::Down, "silence is judged in Demand mode too");
 }
 
+// case: bgp-74
 #[test]
 fn this_side_never_sets_the_bits_that_it_does_not_mean() {
     let mut bench = Bench::new(SessionConfig { role: Role::Passive, ..config() });

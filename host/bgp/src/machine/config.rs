@@ -4,14 +4,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bellhop_core::Family;
+use bellhop_core::peer::{OwnRole, PeerAsn};
 
 /// Configuration of one peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeerConfig {
     /// The AS number of this side, not 0.
     pub local_asn: u32,
-    /// The AS number of the neighbour, not 0. Equal to `local_asn` for iBGP.
-    pub peer_asn: u32,
+    /// Which AS number the neighbour must have.
+    pub peer_asn: PeerAsn,
     /// The BGP Identifier of this side, not 0.0.0.0.
     pub router_id: Ipv4Addr,
     /// Families to announce; at least one, each once.
@@ -30,6 +31,25 @@ pub struct PeerConfig {
     pub restarting: bool,
     /// Next hops in place of the session's own addresses.
     pub next_hops: NextHops,
+    /// Announce IPv4 routes with an IPv6 next hop where the neighbour understands it (RFC 8950) and no IPv4 one is
+    /// configured.
+    pub extended_next_hop: bool,
+    /// The role of this side towards an external neighbour (RFC 9234).
+    pub role: Option<OwnRole>,
+    /// Most prefixes of a family that are announced; what is wanted above it is refused, and told. What was announced
+    /// when it is lowered stays.
+    pub prefix_limit: Option<u32>,
+    /// A BFD session watches the path to the neighbour (RFC 5882): its loss ends this one.
+    pub bfd: Option<BfdUse>,
+    /// Tell every message received ([`Event::MessageReceived`](crate::Event::MessageReceived)).
+    pub trace: bool,
+}
+
+/// How BFD concerns the session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BfdUse {
+    /// Do not connect, nor take a connection, before BFD says that the path is up.
+    pub strict: bool,
 }
 
 /// The Graceful Restart capability of this side.
@@ -37,6 +57,8 @@ pub struct PeerConfig {
 pub struct GracefulRestart {
     /// For how long the neighbour should keep routes: up to 4095 s.
     pub restart_time: Duration,
+    /// The N bit (RFC 8538): the neighbour keeps the routes also after a NOTIFICATION and after its hold timer expired.
+    pub notification: bool,
     /// The F bit until a session has got its End-of-RIBs: the data path is as the process before left it, in the same
     /// boot. Afterwards the bit is always set, as the data path goes on between sessions.
     pub forwarding_preserved: bool,
@@ -75,15 +97,21 @@ pub enum PeerConfigError {
     /// No family, or one twice.
     #[error("families: {0} entries; name IPv4, IPv6 or both, each once")]
     Families(usize),
+    /// Roles are between AS numbers.
+    #[error("role: an internal peer has none (RFC 9234); leave it out, or set another AS number")]
+    InternalRole,
 }
 
 impl PeerConfig {
     /// Whether the values are in their bounds.
     pub fn check(&self) -> Result<(), PeerConfigError> {
-        for (field, asn) in [("local_asn", self.local_asn), ("peer_asn", self.peer_asn)] {
-            if asn == 0 {
+        for (field, asn) in [("local_asn", Some(self.local_asn)), ("peer_asn", self.exact_peer_asn())] {
+            if asn == Some(0) {
                 return Err(PeerConfigError::Asn { field });
             }
+        }
+        if self.role.is_some() && self.is_internal() {
+            return Err(PeerConfigError::InternalRole);
         }
         if self.router_id.is_unspecified() {
             return Err(PeerConfigError::RouterId);
@@ -106,18 +134,30 @@ impl PeerConfig {
 
     /// Both sides are of one AS (iBGP).
     pub fn is_internal(&self) -> bool {
-        self.local_asn == self.peer_asn
+        self.peer_asn.is_internal(self.local_asn)
     }
 
-    /// A session under this configuration cannot go on under `next`. Next hops, timers of this side alone, passivity
-    /// and the bits of graceful restart take effect in place or with the next OPEN.
-    pub fn needs_renegotiation(&self, next: &Self) -> bool {
-        let capability = |config: &Self| config.graceful_restart.map(|gr| gr.restart_time);
+    fn exact_peer_asn(&self) -> Option<u32> {
+        match self.peer_asn {
+            PeerAsn::Exactly(asn) => Some(asn),
+            PeerAsn::Internal | PeerAsn::External => None,
+        }
+    }
+
+    /// A session under this configuration cannot go on under `next`. Next hops, timers of this side alone, passivity,
+    /// the prefix limit, BFD, and the bits of graceful restart take effect in place or with the next OPEN.
+    /// `neighbour` is the AS number that the neighbour of the session, where there is one, told.
+    pub fn needs_renegotiation(&self, next: &Self, neighbour: Option<u32>) -> bool {
+        let capability = |config: &Self| config.graceful_restart.map(|gr| (gr.restart_time, gr.notification));
         self.local_asn != next.local_asn
-            || self.peer_asn != next.peer_asn
+            || self.is_internal() != next.is_internal()
+            || (self.peer_asn != next.peer_asn
+                && !neighbour.is_some_and(|asn| next.peer_asn.admits(asn, next.local_asn)))
             || self.router_id != next.router_id
             || self.families != next.families
             || self.hold_time != next.hold_time
+            || self.extended_next_hop != next.extended_next_hop
+            || self.role != next.role
             || capability(self) != capability(next)
     }
 }

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::negotiation::Negotiated;
 use super::{ConnectionId, Direction, State};
+use crate::wire::attributes::NextHop;
 
 /// How far a connection got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,14 +52,44 @@ pub(super) enum RefreshState {
     Sending,
 }
 
+/// The addresses of this side, as [`Input::Opened`](super::Input::Opened) tells them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Addresses {
+    pub(super) local: IpAddr,
+    pub(super) other_family: Option<IpAddr>,
+}
+
+impl Addresses {
+    /// The default next hop of IPv4 routes.
+    pub(super) fn v4(&self) -> Option<NextHop> {
+        [Some(self.local), self.other_family].into_iter().flatten().find_map(|address| match address {
+            IpAddr::V4(address) if !address.is_unspecified() => Some(NextHop::V4(address)),
+            _ => None,
+        })
+    }
+
+    /// The default next hop of IPv6 routes; link-local only where the session itself is. Beside a global one no link-local one
+    /// is sent, whatever RFC 2545 §3 says: FRR ties it to the session, and loses the routes of a graceful restart by it.
+    pub(super) fn v6(&self) -> Option<NextHop> {
+        let own = [Some(self.local), self.other_family].into_iter().flatten();
+        let global = own.filter_map(|address| match address {
+            IpAddr::V6(address) if !address.is_unspecified() => Some(address),
+            _ => None,
+        });
+        // The session's own comes first.
+        let global: Vec<_> = global.collect();
+        let found = global.iter().find(|address| !address.is_unicast_link_local()).or(global.first());
+        found.map(|address| NextHop::V6(*address))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) direction: Direction,
     pub(super) phase: Phase,
-    /// Address on this side, and one of the other family.
-    pub(super) local: Option<IpAddr>,
-    pub(super) other_family: Option<IpAddr>,
+    /// Known once it is open.
+    pub(super) addresses: Option<Addresses>,
     /// Received and not yet a whole message; never more than one message plus what one read brought.
     pub(super) incoming: BytesMut,
     /// Messages that go before UPDATEs: OPEN, KEEPALIVE. Bounded: a KEEPALIVE is queued only where none waits.
@@ -83,8 +114,7 @@ impl Connection {
             id,
             direction,
             phase: Phase::Opening,
-            local: None,
-            other_family: None,
+            addresses: None,
             incoming: BytesMut::new(),
             control: VecDeque::new(),
             negotiated: None,

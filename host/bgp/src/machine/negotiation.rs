@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bellhop_core::Family;
+use bellhop_core::peer::{OwnRole, Role};
 use serde::Serialize;
 
 use super::config::PeerConfig;
@@ -37,6 +38,8 @@ impl Offer {
 pub struct Negotiated {
     /// The neighbour's BGP Identifier.
     pub router_id: Ipv4Addr,
+    /// The neighbour's AS number.
+    pub peer_asn: u32,
     /// The lesser of both hold times; zero for none.
     pub hold_time: Duration,
     /// The keepalive interval before jitter; zero for none.
@@ -57,6 +60,10 @@ pub struct Negotiated {
     pub peer_restarted: bool,
     /// The neighbour's restart time.
     pub peer_restart_time: Duration,
+    /// IPv4 routes may have IPv6 next hops (RFC 8950).
+    pub extended_next_hop: bool,
+    /// The neighbour's role (RFC 9234), where this side has one.
+    pub peer_role: Option<Role>,
 }
 
 /// The OPEN of this side.
@@ -72,10 +79,12 @@ pub(super) fn open(config: &PeerConfig, offer: Offer, restarting: bool, forwardi
         enhanced_refresh: full,
         graceful_restart: config.graceful_restart.filter(|_| full).map(|gr| GracefulRestartCapability {
             restarted: restarting,
-            notification: true,
+            notification: gr.notification,
             restart_time: u16::try_from(gr.restart_time.as_secs()).unwrap_or(4095).min(4095),
             families: config.families.iter().map(|family| (*family, forwarding_preserved)).collect(),
         }),
+        extended_next_hop: full && config.extended_next_hop,
+        roles: config.role.filter(|_| full).map(|own| Some(own.role)).into_iter().collect(),
     }
 }
 
@@ -85,7 +94,7 @@ pub(super) fn negotiate(
     offer: Offer,
     theirs: &Open,
 ) -> Result<Negotiated, Notification> {
-    if theirs.asn == 0 || theirs.asn != config.peer_asn {
+    if !config.peer_asn.admits(theirs.asn, config.local_asn) {
         return Err(Notification::new(2, 2));
     }
     if theirs.router_id.is_unspecified() || (config.is_internal() && theirs.router_id == config.router_id) {
@@ -105,14 +114,17 @@ pub(super) fn negotiate(
     if families.is_empty() {
         return Err(Notification::with_data(2, 7, Open::multiprotocol_capabilities(&config.families)));
     }
+    let peer_role = role(config.role.filter(|own| own.strict || offer == Offer::Full), &theirs.roles)?;
     let hold_time = Duration::from_secs(config.hold_time.as_secs().min(u64::from(theirs.hold_time)));
     let third = hold_time / 3;
     let restart = theirs
         .graceful_restart
         .as_ref()
         .filter(|_| config.graceful_restart.is_some() && offer == Offer::Full);
+    let own_restart = config.graceful_restart;
     Ok(Negotiated {
         router_id: theirs.router_id,
+        peer_asn: theirs.asn,
         hold_time,
         keepalive_time: config.keepalive_time.map_or(third, |time| time.min(third)),
         families,
@@ -120,8 +132,26 @@ pub(super) fn negotiate(
         route_refresh: theirs.route_refresh && offer == Offer::Full,
         enhanced_refresh: theirs.enhanced_refresh && offer == Offer::Full,
         graceful_restart: restart.is_some(),
-        notification_restart: restart.is_some_and(|restart| restart.notification),
+        notification_restart: restart.is_some_and(|restart| restart.notification)
+            && own_restart.is_some_and(|own| own.notification),
         peer_restarted: restart.is_some_and(|restart| restart.restarted),
         peer_restart_time: Duration::from_secs(restart.map_or(0, |restart| u64::from(restart.restart_time))),
+        extended_next_hop: config.extended_next_hop && theirs.extended_next_hop && offer == Offer::Full,
+        peer_role,
     })
+}
+
+/// The neighbour's role, where it goes with ours (RFC 9234 §4.2). Without one of this side theirs says nothing.
+fn role(own: Option<OwnRole>, theirs: &[Option<Role>]) -> Result<Option<Role>, Notification> {
+    let Some(own) = own else { return Ok(None) };
+    let mismatch = || Notification::new(2, 11);
+    match theirs {
+        [] if own.strict => Err(mismatch()),
+        [] => Ok(None),
+        // Several must be equal.
+        [first, rest @ ..] if rest.iter().all(|other| other == first) => {
+            first.filter(|role| *role == own.role.counterpart()).map(Some).ok_or_else(mismatch)
+        }
+        _ => Err(mismatch()),
+    }
 }

@@ -1,17 +1,16 @@
 //! What happens on connections: opening, collisions, messages, timers, and what is sent.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use bellhop_core::Family;
 use bytes::{Bytes, BytesMut};
 
-use super::connection::{Connection, Phase, RefreshState};
+use super::connection::{Addresses, Connection, Phase, RefreshState};
 use super::{ConnectionId, Direction, Event, Output, Peer, negotiation};
 use crate::error::DownReason;
 use crate::rib::Written;
 use crate::timer;
-use crate::wire::attributes::Encoder;
+use crate::wire::attributes::{Encoder, NextHop};
 use crate::wire::{self, Malformed, Message, Notification, Open, Refresh, cease, update};
 
 impl Peer {
@@ -19,8 +18,7 @@ impl Peer {
         &mut self,
         now: Instant,
         id: ConnectionId,
-        local: IpAddr,
-        other_family: Option<IpAddr>,
+        addresses: Addresses,
         out: &mut Vec<Output>,
     ) {
         // Unknown: it was given up while the driver's report was under way.
@@ -34,8 +32,7 @@ impl Peer {
             None
         };
         let connection = &mut self.connections[index];
-        connection.local = Some(local);
-        connection.other_family = other_family;
+        connection.addresses = Some(addresses);
         connection.phase = Phase::OpenSent;
         connection.hold = Some(now + timer::OPEN_HOLD);
         if let Some((subcode, reason)) = refusal {
@@ -81,6 +78,10 @@ impl Peer {
         self.counters.octets_received += data.len() as u64;
         self.connections[index].incoming.extend_from_slice(data);
         while let Some(index) = self.index(id) {
+            if self.config.trace {
+                let message = wire::peek_message(&self.connections[index].incoming);
+                out.extend(message.map(|message| Output::Event(Event::MessageReceived(message))));
+            }
             match wire::next_message(&mut self.connections[index].incoming) {
                 Ok(None) => return,
                 Ok(Some(message)) => {
@@ -217,24 +218,21 @@ impl Peer {
     pub(super) fn encoder(&self, index: usize) -> Option<Encoder> {
         let connection = &self.connections[index];
         let negotiated = connection.negotiated.as_ref()?;
-        let own = [connection.local, connection.other_family];
-        let v4 = own.iter().flatten().find_map(|address| match address {
-            IpAddr::V4(address) if !address.is_unspecified() => Some(*address),
-            _ => None,
-        });
-        let v6 = own.iter().flatten().find_map(|address| match address {
-            IpAddr::V6(address) if !address.is_unspecified() && !address.is_unicast_link_local() => {
-                Some(*address)
-            }
-            _ => None,
-        });
+        let own = connection.addresses;
+        let configured = self.config.next_hops;
+        let v6 = configured.v6.map(NextHop::V6).or_else(|| own?.v6());
+        let v4 = configured.v4.map(NextHop::V4);
+        // Asked for, so it goes over what the interface would give.
+        let v4 = v4.or(v6.filter(|_| negotiated.extended_next_hop)).or_else(|| own?.v4());
         Some(Encoder {
             local_asn: self.config.local_asn,
             internal: self.config.is_internal(),
             four_octet: negotiated.four_octet,
             families: negotiated.families.clone(),
-            next_hop_v4: self.config.next_hops.v4.or(v4),
-            next_hop_v6: self.config.next_hops.v6.or(v6),
+            next_hop_v4: v4,
+            next_hop_v6: v6,
+            extended_next_hop: negotiated.extended_next_hop,
+            only_to_customer: self.config.role.is_some_and(|own| own.role.marks_only_to_customer()),
         })
     }
 
@@ -268,7 +266,8 @@ impl Peer {
             let connection = &mut self.connections[index];
             let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
             if due(connection.blocked_since.map(|since| since + send_hold)) {
-                self.close(now, index, None, DownReason::SendHold(send_hold.as_secs()), out);
+                let notification = Notification::new(wire::SEND_HOLD_EXPIRED, 0);
+                self.close(now, index, Some(notification), DownReason::SendHold(send_hold.as_secs()), out);
             } else if due(connection.hold) {
                 if connection.phase == Phase::Opening {
                     let timeout = DownReason::Timeout(timer::CONNECT_TIMEOUT.as_secs());

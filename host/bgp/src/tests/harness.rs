@@ -20,7 +20,7 @@ pub(super) const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 pub(super) fn config() -> PeerConfig {
     PeerConfig {
         local_asn: 64512,
-        peer_asn: 64513,
+        peer_asn: 64513.into(),
         router_id: Ipv4Addr::new(192, 0, 2, 1),
         families: vec![Family::Ipv4, Family::Ipv6],
         hold_time: Duration::from_secs(90),
@@ -30,9 +30,15 @@ pub(super) fn config() -> PeerConfig {
         graceful_restart: Some(GracefulRestart {
             restart_time: Duration::from_secs(120),
             forwarding_preserved: true,
+            notification: true,
         }),
         restarting: false,
         next_hops: NextHops { v4: None, v6: "2001:db8::1".parse().ok() },
+        extended_next_hop: false,
+        role: None,
+        prefix_limit: None,
+        bfd: None,
+        trace: false,
     }
 }
 
@@ -52,6 +58,8 @@ pub(super) fn their_open() -> Open {
             restart_time: 120,
             families: vec![(Family::Ipv4, false), (Family::Ipv6, false)],
         }),
+        extended_next_hop: false,
+        roles: Vec::new(),
     }
 }
 

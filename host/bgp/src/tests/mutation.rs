@@ -40,6 +40,7 @@ fn routes_of_the_neighbour_are_counted_and_dropped() {
     assert!(events.contains(&Event::EndOfRibReceived(Family::Ipv6)), "{events:?}");
 }
 
+// case: bgp-36
 #[test]
 fn attribute_errors_that_rfc_7606_forgives_keep_the_session() {
     let bad: [&[u8]; 6] = [
@@ -66,6 +67,7 @@ fn attribute_errors_that_rfc_7606_forgives_keep_the_session() {
     }
 }
 
+// case: bgp-36
 #[test]
 fn errors_that_leave_the_prefixes_unclear_reset_the_session() {
     let table: [(&[u8], &[u8], u8); 2] =
@@ -78,6 +80,7 @@ fn errors_that_leave_the_prefixes_unclear_reset_the_session() {
     }
 }
 
+// case: bgp-35
 #[test]
 fn mutated_messages_never_panic_and_are_answered_or_survived() {
     let mut open = their_open();

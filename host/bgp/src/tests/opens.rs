@@ -62,6 +62,7 @@ fn a_good_open_is_confirmed() {
     assert_eq!(answer_to_open(|_| {}), None);
 }
 
+// case: bgp-15, bgp-16, bgp-17, bgp-18, bgp-19, bgp-20
 #[test]
 fn a_bad_open_gets_the_notification_of_its_fault() {
     assert_eq!(answer_to(&raw_open(5, 64513, 90, [1; 4], &[0])), Some((2, 1, vec![0, 4])), "version");
@@ -82,9 +83,10 @@ fn a_bad_open_gets_the_notification_of_its_fault() {
     );
 }
 
+// case: bgp-18
 #[test]
 fn an_internal_neighbour_must_have_another_identifier_an_external_one_need_not() {
-    let internal = PeerConfig { peer_asn: 64512, ..config() };
+    let internal = PeerConfig { peer_asn: 64512.into(), ..config() };
     let mut bench = Bench::ready(internal);
     let id = bench.dialled();
     bench.open(id);
@@ -94,6 +96,7 @@ fn an_internal_neighbour_must_have_another_identifier_an_external_one_need_not()
     assert_eq!(answer_to_open(|o| o.router_id = config().router_id), None);
 }
 
+// case: bgp-25
 #[test]
 fn without_a_common_family_the_answer_names_ours() {
     let mut bench = Bench::ready(PeerConfig { families: vec![Family::Ipv6], ..config() });
@@ -103,6 +106,7 @@ fn without_a_common_family_the_answer_names_ours() {
     assert_eq!(parts(&bench.farewell(id).unwrap()), (2, 7, &[1, 4, 0, 2, 0, 1][..]));
 }
 
+// case: bgp-31, bgp-32, bgp-33
 #[test]
 fn a_bad_header_gets_the_notification_of_its_fault() {
     let mut bad_marker = message(4, &[]).to_vec();
@@ -121,6 +125,7 @@ fn a_bad_header_gets_the_notification_of_its_fault() {
     assert_eq!(answer_to(&message(5, &[0; 3])), Some((1, 2, vec![0, 22])), "short ROUTE-REFRESH");
 }
 
+// case: bgp-41
 #[test]
 fn a_malformed_notification_is_not_answered() {
     assert_eq!(answer_to(&message(3, &[6])), Some((0, 0, vec![])));
@@ -134,6 +139,7 @@ fn a_bounded_refresh_marker_of_the_wrong_length_is_a_refresh_error() {
     assert_eq!(parts(&bench.farewell(id).unwrap()), (7, 1, &bad[..]));
 }
 
+// case: bgp-40
 #[test]
 fn a_message_that_has_no_place_in_the_state_gets_the_subcode_of_the_state() {
     for (kind, octets) in [(4, wire::keepalive()), (2, message(2, &[0; 4])), (5, message(5, &[0, 1, 0, 1]))] {
@@ -151,6 +157,7 @@ fn a_message_that_has_no_place_in_the_state_gets_the_subcode_of_the_state() {
     assert_eq!(parts(&bench.farewell(id).unwrap()), (5, 3, &[1][..]), "in Established");
 }
 
+// case: bgp-34
 #[test]
 fn the_stream_may_be_cut_anywhere() {
     let mut stream = their_open().encode().to_vec();
@@ -167,6 +174,7 @@ fn the_stream_may_be_cut_anywhere() {
     assert_eq!(single.peer.state(), State::Established);
 }
 
+// case: bgp-22
 #[test]
 fn the_hold_time_is_the_lesser_and_the_keepalive_a_third_of_it() {
     let (bench, _) = Bench::established(config(), &Open { hold_time: 30, ..their_open() });
@@ -214,7 +222,11 @@ fn routes_of_an_earlier_boot_are_not_vouched_for_but_those_of_an_earlier_session
             _ => false,
         })
     };
-    let restart = GracefulRestart { restart_time: Duration::from_secs(120), forwarding_preserved: false };
+    let restart = GracefulRestart {
+        restart_time: Duration::from_secs(120),
+        forwarding_preserved: false,
+        notification: false,
+    };
     let mut bench = Bench::ready(PeerConfig { graceful_restart: Some(restart), ..config() });
     for (established, expected) in [(false, false), (true, false), (false, true)] {
         let id = bench.dialled();
@@ -253,6 +265,7 @@ fn the_restart_bit_stays_until_one_session_got_its_end_of_ribs() {
     }
 }
 
+// case: bgp-24
 #[test]
 fn a_neighbour_that_refuses_capabilities_is_offered_fewer_and_that_is_remembered() {
     let mut bench = Bench::ready(config());
@@ -269,6 +282,7 @@ fn a_neighbour_that_refuses_capabilities_is_offered_fewer_and_that_is_remembered
     assert_eq!(offered, [6, 3, 0]);
 }
 
+// case: bgp-23, bgp-27
 #[test]
 fn a_neighbour_without_capabilities_gets_ipv4_and_two_octet_paths() {
     let mut bench = Bench::ready(PeerConfig { local_asn: 4_200_000_000, ..config() });
@@ -295,6 +309,7 @@ fn a_neighbour_without_capabilities_gets_ipv4_and_two_octet_paths() {
     assert_eq!(refused[0].0.family, Family::Ipv6);
 }
 
+// case: bgp-26
 #[test]
 fn an_open_with_extended_parameters_is_understood() {
     // RFC 9072: non-extended length 255, type 255, extended length, then parameters with two-octet lengths.

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::harness::{Table, attributes, config, expected};
 use crate::timer::Jitter;
-use crate::{ConnectionId, Event, Input, Output, Peer, PeerConfig, State};
+use crate::{ConnectionId, DownReason, Event, Input, Output, Peer, PeerConfig, State};
 
 const SEEDS: u64 = 1000;
 
@@ -28,6 +28,12 @@ struct Scenario {
     no_graceful_restart: bool,
     /// Thirty seconds of failed dials, resets and stalls.
     chaos: bool,
+    /// Nothing on its way to a node overtakes what was sent there before, whatever the connection.
+    in_order: bool,
+    /// Nothing is announced.
+    quiet: bool,
+    /// The second node loses its power after twenty seconds, and is back a moment later.
+    power_loss: bool,
 }
 
 enum Happening {
@@ -41,6 +47,7 @@ enum Happening {
     Change(usize),
     Reset,
     Read(usize),
+    PowerLoss(usize),
 }
 
 /// One TCP connection: side 0 dialled.
@@ -69,14 +76,22 @@ struct Simulation {
     tcps: Vec<Tcp>,
     scenario: Scenario,
     healed: Instant,
+    /// By node, when what was last sent there arrives.
+    arrivals: [Instant; 2],
+    /// Sessions that came up and ended, when and at which node.
+    came_up: Vec<(Instant, usize)>,
+    ended: Vec<(Instant, usize, DownReason)>,
 }
+
+/// When the power goes, and for how long.
+const POWER_LOSS: (Duration, Duration) = (Duration::from_secs(20), Duration::from_millis(100));
 
 fn node_config(node: usize, scenario: Scenario) -> PeerConfig {
     let asns = [64512, 64513];
     let id = if scenario.equal_ids { 1 } else { 1 + u8::try_from(node).unwrap() };
     let mut config = PeerConfig {
         local_asn: asns[node],
-        peer_asn: asns[1 - node],
+        peer_asn: asns[1 - node].into(),
         router_id: Ipv4Addr::new(10, 0, 0, id),
         passive: scenario.one_passive && node == 1,
         hold_time: Duration::from_secs(9),
@@ -115,6 +130,9 @@ impl Simulation {
             tcps: Vec::new(),
             scenario,
             healed,
+            arrivals: [start; 2],
+            came_up: Vec::new(),
+            ended: Vec::new(),
         };
         for node in 0..2 {
             let spread = scenario.start_spread * 1000 + 1;
@@ -122,11 +140,14 @@ impl Simulation {
             let ready = begin + Duration::from_micros(simulation.random.next() % spread);
             simulation.at(start + begin, Happening::Start(node));
             simulation.at(start + ready, Happening::Ready(node));
-            for _ in 0..12 {
+            for _ in 0..if scenario.quiet { 0 } else { 12 } {
                 simulation.nodes_change(node);
                 let when = start + Duration::from_micros(simulation.random.next() % 20_000_000);
                 simulation.at(when, Happening::Change(node));
             }
+        }
+        if scenario.power_loss {
+            simulation.at(start + POWER_LOSS.0, Happening::PowerLoss(1));
         }
         if scenario.chaos {
             for _ in 0..6 {
@@ -144,6 +165,16 @@ impl Simulation {
 
     fn latency(&mut self) -> Duration {
         Duration::from_micros(100 + self.random.next() % 50_000)
+    }
+
+    /// When what is sent to a node now arrives there.
+    fn arrival(&mut self, node: usize) -> Instant {
+        let mut when = self.now + self.latency();
+        if self.scenario.in_order {
+            when = when.max(self.arrivals[node]);
+            self.arrivals[node] = when;
+        }
+        when
     }
 
     fn chance(&mut self, percent: u64) -> bool {
@@ -190,8 +221,11 @@ impl Simulation {
                     }
                 }
                 Output::Event(Event::Down(reason)) => {
-                    assert!(self.scenario.chaos, "a session went down in a fault-free network: {reason}");
+                    let faulty = self.scenario.chaos || self.scenario.power_loss;
+                    assert!(faulty, "a session went down in a fault-free network: {reason}");
+                    self.ended.push((self.now, node, reason));
                 }
+                Output::Event(Event::Established(_)) => self.came_up.push((self.now, node)),
                 Output::Event(_) => {}
             }
         }
@@ -208,7 +242,7 @@ impl Simulation {
             return;
         }
         let tcp = self.tcps.len();
-        let when = self.now + self.latency();
+        let when = self.arrival(1 - node);
         self.tcps.push(Tcp {
             nodes: [node, 1 - node],
             ids: [Some(id), None],
@@ -227,7 +261,7 @@ impl Simulation {
 
     fn send(&mut self, tcp: usize, side: usize, octets: Bytes) {
         let to = 1 - side;
-        let when = (self.now + self.latency()).max(self.tcps[tcp].last[to]);
+        let when = self.arrival(self.tcps[tcp].nodes[to]).max(self.tcps[tcp].last[to]);
         self.tcps[tcp].last[to] = when;
         self.at(when, Happening::Data(tcp, to, octets));
     }
@@ -235,7 +269,7 @@ impl Simulation {
     fn finish(&mut self, tcp: usize, side: usize) {
         if std::mem::take(&mut self.tcps[tcp].open[side]) {
             let to = 1 - side;
-            let when = (self.now + self.latency()).max(self.tcps[tcp].last[to]);
+            let when = self.arrival(self.tcps[tcp].nodes[to]).max(self.tcps[tcp].last[to]);
             self.tcps[tcp].last[to] = when;
             self.at(when, Happening::Fin(tcp, to));
         }
@@ -330,12 +364,32 @@ impl Simulation {
                 }
             }
             Happening::Read(node) => self.fetch(node),
+            Happening::PowerLoss(node) => self.power_loss(node),
         }
+    }
+
+    /// A node forgets everything without a word, and starts again with what it wants to announce.
+    fn power_loss(&mut self, node: usize) {
+        for tcp in &mut self.tcps {
+            for side in 0..2 {
+                tcp.open[side] &= tcp.nodes[side] != node;
+            }
+        }
+        let seed = self.random.next();
+        let fresh = Peer::new(node_config(node, self.scenario), seed).unwrap();
+        let before = std::mem::replace(&mut self.nodes[node].peer, fresh);
+        self.nodes[node].tables.clear();
+        for (prefix, attributes) in before.routes_wanted() {
+            self.input(node, Input::Set { prefix, attributes: Some(attributes) });
+        }
+        let back = self.now + POWER_LOSS.1;
+        self.at(back, Happening::Start(node));
+        self.at(back, Happening::Ready(node));
     }
 
     fn accept(&mut self, tcp: usize) {
         let node = self.tcps[tcp].nodes[1];
-        let when = self.now + self.latency();
+        let when = self.arrival(self.tcps[tcp].nodes[0]);
         match self.nodes[node].peer.accept() {
             Some(id) => {
                 self.tcps[tcp].ids[1] = Some(id);
@@ -376,7 +430,7 @@ impl Simulation {
             let peer = &self.nodes[node].peer;
             assert_eq!(peer.state(), State::Established, "last error {:?}", peer.last_error());
             assert_eq!(peer.connection_count(), 1);
-            if !self.scenario.chaos {
+            if !self.scenario.chaos && !self.scenario.power_loss {
                 assert_eq!(peer.counters().established, 1);
                 // No connection is wasted: beside dials that nobody was there for, one is enough. (A passive node that
                 // has not started yet rejects some in words, which counts as no failure of the dial.)
@@ -424,6 +478,7 @@ fn simulate_all(scenario: Scenario) {
     }
 }
 
+// case: bgp-7, bgp-69
 #[test]
 fn simultaneous_starts_never_lose_a_session() {
     simulate_all(Scenario { start_spread: 2, ..Scenario::default() });
@@ -434,6 +489,7 @@ fn starts_within_a_round_trip_never_lose_a_session() {
     simulate_all(Scenario { start_spread: 100, no_graceful_restart: true, ..Scenario::default() });
 }
 
+// case: bgp-5
 #[test]
 fn with_equal_identifiers_the_as_number_decides_and_no_session_is_lost() {
     simulate_all(Scenario { start_spread: 20, equal_ids: true, ..Scenario::default() });
@@ -444,6 +500,7 @@ fn a_passive_neighbour_never_loses_a_session() {
     simulate_all(Scenario { start_spread: 500, one_passive: true, ..Scenario::default() });
 }
 
+// case: bgp-10
 #[test]
 fn after_chaos_both_sides_come_to_agree() {
     simulate_all(Scenario { start_spread: 1000, chaos: true, ..Scenario::default() });
@@ -462,4 +519,82 @@ fn after_chaos_without_graceful_restart_both_sides_come_to_agree() {
 #[test]
 fn after_chaos_a_passive_neighbour_and_a_dialler_come_to_agree() {
     simulate_all(Scenario { start_spread: 1000, chaos: true, one_passive: true, ..Scenario::default() });
+}
+
+// case: bgp-3, bgp-4, bgp-5
+#[test]
+fn of_two_that_dial_at_once_the_connection_of_the_higher_side_stays() {
+    for equal_ids in [false, true] {
+        for seed in 0..SEEDS {
+            let scenario = Scenario { equal_ids, in_order: true, quiet: true, ..Scenario::default() };
+            let mut simulation = Simulation::new(seed, scenario);
+            simulation.run(Duration::from_secs(10));
+            simulation.check();
+            // The second node has the higher identifier, or AS number where the identifiers are equal.
+            let standing = simulation.tcps.iter().filter(|tcp| tcp.open == [true; 2]);
+            let dialled_by: Vec<usize> = standing.map(|tcp| tcp.nodes[0]).collect();
+            assert_eq!(dialled_by, [1], "seed {seed}, {scenario:?}");
+            let collisions: u64 = simulation.nodes.iter().map(|node| node.peer.counters().collisions).sum();
+            assert!(collisions >= 1, "seed {seed}, {scenario:?}");
+        }
+    }
+}
+
+/// Machines of different neighbours share nothing, so that fifty pairs in one world are fifty worlds of one pair: this is
+/// two hundred times fifty.
+// case: bgp-8
+#[test]
+fn of_ten_thousand_pairs_that_start_at_once_each_has_its_session_within_a_second_and_two_dials() {
+    for seed in 0..10_000 {
+        let mut simulation =
+            Simulation::new(seed, Scenario { start_spread: 2, quiet: true, ..Scenario::default() });
+        simulation.run(Duration::from_secs(2));
+        simulation.check();
+        let counters = [0, 1].map(|node: usize| simulation.nodes[node].peer.counters());
+        assert!(counters.iter().all(|counters| counters.dials < 3), "seed {seed}: {counters:?}");
+        let last = simulation.came_up.iter().map(|(when, _)| *when - simulation.start).max().unwrap();
+        assert!(last < Duration::from_secs(1), "seed {seed}: {last:?}");
+    }
+}
+
+/// What became of a session whose neighbour lost its power: why it ended, how long until both had the next one, and how many
+/// connections were refused meanwhile.
+fn after_a_power_loss(seed: u64, no_graceful_restart: bool) -> (DownReason, Duration, u64) {
+    let scenario =
+        Scenario { start_spread: 20, power_loss: true, no_graceful_restart, ..Scenario::default() };
+    let mut simulation = Simulation::new(seed, scenario);
+    simulation.run(Duration::from_secs(60));
+    simulation.check();
+    let [(_, 0, reason)] = &simulation.ended[..] else { panic!("seed {seed}: {:?}", simulation.ended) };
+    let last = simulation.came_up.iter().map(|(when, _)| *when).max().unwrap();
+    let refused = simulation.nodes[0].peer.counters().collisions;
+    (reason.clone(), last - (simulation.start + POWER_LOSS.0), refused)
+}
+
+// case: bgp-6, bgp-72
+#[test]
+fn a_neighbour_that_lost_its_power_replaces_its_session_without_a_word_where_it_restarts_gracefully() {
+    let mut replaced = 0;
+    for seed in 0..SEEDS {
+        let (reason, took, _) = after_a_power_loss(seed, false);
+        // Where a KEEPALIVE was sent in that very moment, its reset came first.
+        assert!(matches!(reason, DownReason::Replaced | DownReason::Closed), "seed {seed}: {reason}");
+        replaced += u64::from(reason == DownReason::Replaced);
+        assert!(took < Duration::from_secs(2), "seed {seed}: {took:?}");
+    }
+    assert!(replaced > SEEDS * 8 / 10, "{replaced} of {SEEDS}");
+}
+
+// case: bgp-6
+#[test]
+fn without_graceful_restart_such_a_neighbour_is_refused_until_its_old_session_is_known_to_be_dead() {
+    let mut refused = 0;
+    for seed in 0..SEEDS {
+        let (reason, took, collisions) = after_a_power_loss(seed, true);
+        assert_eq!(reason, DownReason::Closed, "seed {seed}");
+        refused += u64::from(collisions > 0);
+        // A KEEPALIVE every three seconds finds out.
+        assert!(took < Duration::from_secs(6), "seed {seed}: {took:?}");
+    }
+    assert!(refused > SEEDS * 8 / 10, "{refused} of {SEEDS}");
 }

@@ -11,7 +11,11 @@ use crate::error::RefusalReason;
 const WELL_KNOWN: u8 = 0x40;
 const OPTIONAL: u8 = 0x80;
 const OPTIONAL_TRANSITIVE: u8 = 0xC0;
-const EXTENDED_LENGTH: u8 = 0x10;
+/// The flag of an attribute whose length takes two octets (RFC 4271 §4.3).
+pub(crate) const EXTENDED_LENGTH: u8 = 0x10;
+
+/// Type of Only to Customer (RFC 9234 §5).
+const ONLY_TO_CUSTOMER: u8 = 35;
 
 /// LOCAL_PREF where the decision names none.
 const DEFAULT_LOCAL_PREFERENCE: u32 = 100;
@@ -28,16 +32,38 @@ pub(crate) struct Encoder {
     /// The families negotiated.
     pub(crate) families: Vec<Family>,
     /// Default next hop of IPv4 routes.
-    pub(crate) next_hop_v4: Option<Ipv4Addr>,
+    pub(crate) next_hop_v4: Option<NextHop>,
     /// Default next hop of IPv6 routes.
-    pub(crate) next_hop_v6: Option<Ipv6Addr>,
+    pub(crate) next_hop_v6: Option<NextHop>,
+    /// IPv4 routes may have IPv6 next hops (RFC 8950).
+    pub(crate) extended_next_hop: bool,
+    /// Routes carry Only to Customer (RFC 9234 §5).
+    pub(crate) only_to_customer: bool,
+}
+
+/// A next hop as it is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NextHop {
+    /// In NEXT_HOP.
+    V4(Ipv4Addr),
+    /// In MP_REACH_NLRI; link-local where the session has no other.
+    V6(Ipv6Addr),
+}
+
+impl NextHop {
+    fn named(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => Self::V6(address),
+        }
+    }
 }
 
 /// The attributes of one family, without MP_REACH_NLRI, which every UPDATE writes anew around its prefixes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Encoded {
     /// The next hop, which for IPv6 stands in MP_REACH_NLRI.
-    pub(crate) next_hop: IpAddr,
+    pub(crate) next_hop: NextHop,
     /// Attributes in ascending order of type, NEXT_HOP among them for IPv4.
     pub(crate) block: Bytes,
 }
@@ -53,10 +79,12 @@ impl Encoder {
             return Err(RefusalReason::NotNegotiated);
         }
         let next_hop = match (attributes.next_hop, family) {
-            (Some(address), _) if Family::of(address) != family => return Err(RefusalReason::ForeignNextHop),
-            (Some(address), _) => Some(address),
-            (None, Family::Ipv4) => self.next_hop_v4.map(IpAddr::V4),
-            (None, Family::Ipv6) => self.next_hop_v6.map(IpAddr::V6),
+            (Some(address), _) if !self.carries(family, address) => {
+                return Err(RefusalReason::ForeignNextHop);
+            }
+            (Some(address), _) => Some(NextHop::named(address)),
+            (None, Family::Ipv4) => self.next_hop_v4,
+            (None, Family::Ipv6) => self.next_hop_v6,
         }
         .ok_or(RefusalReason::NoNextHop)?;
 
@@ -64,7 +92,7 @@ impl Encoder {
         put(&mut block, WELL_KNOWN, 1, &[0]);
         let path = self.path(attributes.prepend);
         put(&mut block, WELL_KNOWN, 2, &self.as_path(&path));
-        if let IpAddr::V4(address) = next_hop {
+        if let NextHop::V4(address) = next_hop {
             put(&mut block, WELL_KNOWN, 3, &address.octets());
         }
         if let Some(med) = attributes.med {
@@ -90,11 +118,19 @@ impl Encoder {
                 octets
             }),
         );
-        if update::room(family, block.len()) < update::longest_prefix(family) {
+        if self.only_to_customer {
+            put(&mut block, OPTIONAL_TRANSITIVE, ONLY_TO_CUSTOMER, &self.local_asn.to_be_bytes());
+        }
+        if update::room(next_hop, block.len()) < update::longest_prefix(family) {
             return Err(RefusalReason::TooLarge(block.len()));
         }
         debug_assert!(block.len() < MAX_MESSAGE);
         Ok(Encoded { next_hop, block: block.freeze() })
+    }
+
+    /// Routes of a family may have this next hop.
+    fn carries(&self, family: Family, next_hop: IpAddr) -> bool {
+        Family::of(next_hop) == family || (family == Family::Ipv4 && self.extended_next_hop)
     }
 
     /// The AS path: for eBGP the own AS once and the prepends, nothing for iBGP (RFC 4271 §5.1.2). An internal peer would

@@ -7,8 +7,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use ipnet::IpNet;
 use rustbgpd_wire as codec;
 
-use super::attributes::Encoded;
-use super::{HEADER, MAX_MESSAGE, Notification, UPDATE, afi, answer, put_header};
+use super::attributes::{EXTENDED_LENGTH, Encoded, NextHop};
+use super::{HEADER, MAX_MESSAGE, Notification, UPDATE, afi, answer, family_of, put_header};
 
 /// Header, Withdrawn Routes Length and Total Path Attribute Length.
 const FIXED: usize = HEADER + 4;
@@ -30,11 +30,12 @@ pub(crate) fn longest_prefix(family: Family) -> usize {
     }
 }
 
-/// The octets left for NLRI in an announcement whose attributes take `block`; zero where they do not fit at all.
-pub(crate) fn room(family: Family, block: usize) -> usize {
-    let around = match family {
-        Family::Ipv4 => FIXED,
-        Family::Ipv6 => FIXED + MP_FIXED + MP_NEXT_HOP,
+/// The octets left for NLRI in an announcement with this next hop whose other attributes take `block`; zero where they
+/// do not fit at all.
+pub(crate) fn room(next_hop: NextHop, block: usize) -> usize {
+    let around = match next_hop {
+        NextHop::V4(_) => FIXED,
+        NextHop::V6(_) => FIXED + MP_FIXED + MP_NEXT_HOP,
     };
     MAX_MESSAGE.saturating_sub(around + block)
 }
@@ -74,16 +75,16 @@ pub(crate) fn announce(
     prefixes: impl Iterator<Item = IpNet>,
     buf: &mut BytesMut,
 ) -> Vec<IpNet> {
-    let (taken, nlri) = pack(prefixes, room(family, encoded.block.len()));
+    let (taken, nlri) = pack(prefixes, room(encoded.next_hop, encoded.block.len()));
     match encoded.next_hop {
-        IpAddr::V4(_) => {
+        NextHop::V4(_) => {
             put_header(buf, FIXED + encoded.block.len() + nlri.len(), UPDATE);
             buf.put_u16(0);
             put_length(buf, encoded.block.len());
             buf.put_slice(&encoded.block);
             buf.put_slice(&nlri);
         }
-        IpAddr::V6(next_hop) => {
+        NextHop::V6(address) => {
             let reach = MP_FIXED + MP_NEXT_HOP + nlri.len();
             put_header(buf, FIXED + reach + encoded.block.len(), UPDATE);
             buf.put_u16(0);
@@ -92,7 +93,7 @@ pub(crate) fn announce(
             buf.put_slice(&[0x90, 14]);
             put_length(buf, reach - 4);
             buf.put_slice(&[0, afi(family), 1, 16]);
-            buf.put_slice(&next_hop.octets());
+            buf.put_slice(&address.octets());
             buf.put_u8(0);
             buf.put_slice(&nlri);
             buf.put_slice(&encoded.block);
@@ -161,14 +162,55 @@ pub(crate) struct Inspected {
     pub(crate) end_of_rib: Option<Family>,
 }
 
+/// Removes MP_REACH_NLRI and MP_UNREACH_NLRI of families that are not ours, and says how many they were: routes that nobody asked
+/// for, of whatever form, are ignored (RFC 4760 §7) and the session goes on. What is no list of attributes stays, for the codec
+/// to judge.
+fn leave_out_foreign_families(attributes: &mut Bytes) -> u64 {
+    let mut kept: Vec<Bytes> = Vec::new();
+    let mut foreign = 0;
+    let mut rest = attributes.clone();
+    while let Some((length, family)) = first_attribute(&rest) {
+        let attribute = rest.split_to(length);
+        if family.is_some_and(|(afi, safi)| family_of(afi, safi).is_none()) {
+            foreign += 1;
+        } else {
+            kept.push(attribute);
+        }
+    }
+    if foreign > 0 {
+        kept.push(rest);
+        *attributes = kept.concat().into();
+    }
+    foreign
+}
+
+/// The length of the first attribute of a list, and AFI and SAFI where it is MP_REACH_NLRI or MP_UNREACH_NLRI; `None` where there is
+/// no whole one.
+fn first_attribute(list: &[u8]) -> Option<(usize, Option<(u16, u8)>)> {
+    let [flags, kind, after @ ..] = list else { return None };
+    let (head, value) = match after {
+        [high, low, ..] if flags & EXTENDED_LENGTH != 0 => (4, u16::from_be_bytes([*high, *low])),
+        [length, ..] if flags & EXTENDED_LENGTH == 0 => (3, u16::from(*length)),
+        _ => return None,
+    };
+    let length = head + usize::from(value);
+    let family = match (kind, list.get(head..length)?) {
+        (14 | 15, [high, low, safi, ..]) => Some((u16::from_be_bytes([*high, *low]), *safi)),
+        _ => None,
+    };
+    Some((length, family))
+}
+
 /// Validates a whole UPDATE message by RFC 7606; an error is the NOTIFICATION that resets the session.
 pub(crate) fn inspect(frame: &Bytes, four_octet: bool, internal: bool) -> Result<Inspected, Notification> {
     let mut body = frame.slice(HEADER..);
     let length = body.len();
-    let update = codec::UpdateMessage::decode(&mut body, length).map_err(|error| answer(&error))?;
+    let mut update = codec::UpdateMessage::decode(&mut body, length).map_err(|error| answer(&error))?;
+    let foreign = leave_out_foreign_families(&mut update.path_attributes);
     let revised = update.parse_revised(four_octet, internal, false, &[]).map_err(|error| answer(&error))?;
     let parsed = &revised.update;
-    let mut inspected = Inspected { announced: parsed.announced.len() as u64, ..Inspected::default() };
+    let mut inspected =
+        Inspected { announced: parsed.announced.len() as u64, discarded: foreign, ..Inspected::default() };
     for attribute in &parsed.attributes {
         match attribute {
             codec::attribute::PathAttribute::MpReachNlri(reach) => {
@@ -178,6 +220,7 @@ pub(crate) fn inspect(frame: &Bytes, four_octet: bool, internal: bool) -> Result
                 if unreach.afi == codec::Afi::Ipv6
                     && unreach.safi == codec::Safi::Unicast
                     && unreach.withdrawn.is_empty()
+                    && foreign == 0
                     && parsed.attributes.len() == 1
                     && parsed.withdrawn.is_empty()
                     && parsed.announced.is_empty() =>

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bellhop_api::{
-    AddressClaim, AddressPool, Advertisement, BGPPeer, DecisionPolicy, SpeakerConfig, SpeakerState,
+    AddressClaim, AddressPool, Advertisement, BFDProfile, BGPPeer, DecisionPolicy, SpeakerConfig,
+    SpeakerState,
 };
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, DynamicObject, ListParams};
@@ -99,6 +100,8 @@ pub struct Objects {
     pub claims: Vec<AddressClaim>,
     /// BGPPeers.
     pub peers: Vec<BGPPeer>,
+    /// BFDProfiles.
+    pub profiles: Vec<BFDProfile>,
     /// Advertisements.
     pub advertisements: Vec<Advertisement>,
     /// SpeakerConfigs.
@@ -121,10 +124,11 @@ impl Objects {
     /// # Errors
     /// When the server does not answer, does not take the credentials, or has no CRDs; not when a list is forbidden.
     pub async fn read(cluster: &Cluster) -> Result<Self, ReadError> {
-        let (pools, claims, peers, advertisements, configs, policies, states, services) = futures::join!(
+        let (pools, claims, peers, profiles, advertisements, configs, policies, states, services) = futures::join!(
             cluster.list::<AddressPool>(),
             cluster.list::<AddressClaim>(),
             cluster.list::<BGPPeer>(),
+            cluster.list::<BFDProfile>(),
             cluster.list::<Advertisement>(),
             cluster.list::<SpeakerConfig>(),
             cluster.list::<DecisionPolicy>(),
@@ -138,6 +142,7 @@ impl Objects {
         });
         objects.pools = objects.take(pools)?;
         objects.claims = objects.take(claims)?;
+        objects.profiles = objects.take(profiles)?;
         objects.peers = objects.take(peers)?;
         objects.advertisements = objects.take(advertisements)?;
         objects.configs = objects.take(configs)?;

@@ -305,7 +305,7 @@ fn conditions(objects: &Objects, problems: &mut BTreeSet<ProblemRow>) {
         )*};
     }
     each! {
-        "AddressPool": pools, "AddressClaim": claims, "BGPPeer": peers, "Advertisement": advertisements,
+        "AddressPool": pools, "AddressClaim": claims, "BGPPeer": peers, "BFDProfile": profiles, "Advertisement": advertisements,
         "SpeakerConfig": configs, "DecisionPolicy": policies,
     }
     // How far a speaker is stands in its phase.

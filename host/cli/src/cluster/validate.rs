@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use bellhop_api::{AddressClaim, AddressPool, Advertisement, BGPPeer, DecisionPolicy, SpeakerConfig};
+use bellhop_api::{
+    AddressClaim, AddressPool, Advertisement, BFDProfile, BGPPeer, DecisionPolicy, SpeakerConfig,
+};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Service};
 use kube::api::Api;
 use kube::core::Resource;
@@ -46,6 +48,7 @@ pub async fn collect(cluster: &Cluster) -> Result<Collected, CollectError> {
     collected.put::<AddressPool>(cluster).await?;
     collected.put::<AddressClaim>(cluster).await?;
     collected.put::<BGPPeer>(cluster).await?;
+    collected.put::<BFDProfile>(cluster).await?;
     collected.put::<Advertisement>(cluster).await?;
     collected.put::<SpeakerConfig>(cluster).await?;
     let policies = collected.put::<DecisionPolicy>(cluster).await?;

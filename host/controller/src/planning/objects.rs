@@ -92,7 +92,7 @@ impl Planner {
             let status = match &*object.kind {
                 "AddressPool" => self.pool_status(now, &object),
                 "AddressClaim" => self.claim_status(&object),
-                "Advertisement" | "SpeakerConfig" => self.ready_status(&object),
+                "Advertisement" | "BFDProfile" | "SpeakerConfig" => self.ready_status(&object),
                 "BGPPeer" => self.peer_status(&object),
                 "DecisionPolicy" => self.policy_status(&object),
                 _ => None,
@@ -114,6 +114,7 @@ impl Planner {
         if &*object.kind == "BGPPeer" {
             let peer = self.world.peers().get(&object.name);
             problems.extend(peer.and_then(|peer| self.peer_troubles.of(peer, object)));
+            problems.extend(peer.and_then(|peer| peers::unknown_profile(&self.world, peer)));
         }
         if &*object.kind == "Advertisement"
             && let Some(advertisement) = self.world.advertisements().get(&object.name)

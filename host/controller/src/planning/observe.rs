@@ -130,8 +130,18 @@ impl Planner {
             Delta::Module(..) => {
                 self.policy_world.apply(delta.clone());
             }
+            Delta::BfdProfile(name, _) => {
+                self.mark_object(&ObjectRef::cluster("BFDProfile", name.clone()));
+                let users = self.world.peers().values();
+                let users = users.filter(|peer| peer.bfd.as_ref().is_some_and(|bfd| bfd.profile == *name));
+                let users: Vec<ObjectName> = users.map(|peer| peer.name.clone()).collect();
+                for user in users {
+                    self.mark_object(&ObjectRef::cluster("BGPPeer", user));
+                }
+            }
             Delta::Peer(name, peer) => {
                 self.recount = true;
+                self.mark_object(&ObjectRef::cluster("BGPPeer", name.clone()));
                 if self.world.peers().contains_key(name) != peer.is_some() {
                     self.mark_advertisements();
                 }

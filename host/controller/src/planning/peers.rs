@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bellhop_api::conditions::READY;
-use bellhop_api::{BGPPeerStatus, SpeakerStateStatus};
-use bellhop_core::{ObjectName, ObjectRef};
+use bellhop_api::{BGPPeerStatus, Reason, SpeakerStateStatus};
+use bellhop_core::objects::BgpPeer;
+use bellhop_core::{ObjectName, ObjectRef, Problem, World};
 use serde_json::Value;
 
 use super::Planner;
@@ -68,6 +69,17 @@ impl Planner {
         let seen = Seen { conditions, sessions, ..Seen::default() };
         Some((Sent { seen, pool: None, event }, value))
     }
+}
+
+/// The BFDProfile that a peer names, where there is none.
+pub(super) fn unknown_profile(world: &World, peer: &BgpPeer) -> Option<Problem> {
+    let bfd = peer.bfd.as_ref().filter(|bfd| !world.bfd_profiles().contains_key(&bfd.profile))?;
+    let meanwhile = if bfd.strict { "no session is opened" } else { "the path is not watched" };
+    let message = format!(
+        "no BFDProfile of this name is in force; correct the name or make the BFDProfile; until then {meanwhile}"
+    );
+    let object = ObjectRef::cluster("BGPPeer", peer.name.clone());
+    Some(Problem::new(object, Reason::UnknownProfile.as_str(), "spec.bfd.profile", &*bfd.profile, message))
 }
 
 /// What a peer's status says of its sessions.

@@ -8,13 +8,12 @@ use crate::decision::{
     Decided, Decisions, NodeFacts, NodeVerdict, NodesRequest, RouteDecision, RouteRequest,
 };
 use crate::flat::FlatMap;
-use crate::names::ServiceKey;
-use crate::objects::{BgpPeer, Node, Service};
+use crate::names::{ObjectName, ServiceKey, Uid};
+use crate::objects::{Advertisement, BgpPeer, Node, Service};
 use crate::route::{Community, RouteAttributes};
 use crate::settings::SpeakerSettings;
 use crate::world::World;
 
-use super::Announcer;
 use super::aggregate::Aggregate;
 use super::endpoints::EndpointCounts;
 use super::facts::{
@@ -26,6 +25,7 @@ use super::service_plan::{
     AddressPlan, NodeVerdicts, PeerPlan, RouteQuestionAt, ServicePlan, choose_advertisement,
 };
 use super::standing::{Softening, Standing};
+use super::{Announcer, chosen};
 
 /// What a slice is planned from.
 pub(super) struct Context<'a> {
@@ -81,20 +81,32 @@ impl ServicePlan {
             RouteDecision::Advertise(attributes) => {
                 peer.attributes = Some(if draining { Arc::new(drained(&attributes)) } else { attributes });
             }
-            RouteDecision::Withhold(reason) => {
-                let stood = before.and_then(|before| Some((before.attributes.clone()?, before.withhold_at)));
-                match stood {
-                    Some((_, Some(at))) if at <= now => {}
-                    Some((attributes, at)) => {
-                        peer.attributes = Some(attributes);
-                        peer.withhold_at = Some(at.unwrap_or(now + softening.settle));
-                    }
-                    None => {}
-                }
-                peer.why_not = Some(reason);
-            }
+            RouteDecision::Withhold(reason) => peer.withhold(reason, before, now, softening),
         }
     }
+}
+
+impl PeerPlan {
+    /// Keeps a route back, for a reason that is no fact: where it stood it settles first.
+    fn withhold(&mut self, reason: Arc<str>, before: Option<&Self>, now: Instant, softening: Softening) {
+        let stood = before.and_then(|before| Some((before.attributes.clone()?, before.withhold_at)));
+        match stood {
+            Some((_, Some(at))) if at <= now => {}
+            Some((attributes, at)) => {
+                self.attributes = Some(attributes);
+                self.withhold_at = Some(at.unwrap_or(now + softening.settle));
+            }
+            None => {}
+        }
+        self.why_not = Some(reason);
+    }
+}
+
+/// What is said of a node that other nodes stand in for.
+fn outranked_by(most: u32, chosen: &[&ObjectName]) -> Arc<str> {
+    let names: Vec<&str> = chosen.iter().map(|node| &***node).collect();
+    format!("spec.maxNodes of the Advertisement is {most}, and {} come before this node", names.join(", "))
+        .into()
 }
 
 impl Announcer {
@@ -203,6 +215,7 @@ impl Announcer {
         };
         let nodes: NodeVerdicts =
             draft.request.nodes.iter().map(|facts| facts.node.name.clone()).zip(verdicts).collect();
+        let nodes_asked = draft.request.nodes;
         let mut plan = ServicePlan {
             uid: service.uid.clone(),
             standing,
@@ -260,9 +273,21 @@ impl Announcer {
                         address,
                         service.traffic_policy,
                     );
-                    let asked = PeerPlan::asked(advertisement.name.clone(), aggregate);
+                    let mut asked = PeerPlan::asked(advertisement.name.clone(), aggregate);
+                    let open = blocked.is_none() && standing.announces();
+                    let before = before.and_then(|before| before.peer_plan(address, &peer.name));
+                    let chosen = self.chosen(context, &plan.uid, &plan.nodes, &nodes_asked, advertisement);
+                    let outranked = chosen.filter(|chosen| {
+                        let drains = matches!(standing, Standing::Draining(_));
+                        // A node that drains makes way for those that come, and takes nothing on.
+                        let stays = drains && before.is_some_and(|before| before.attributes.is_some());
+                        !stays && !chosen.contains(&&node.name)
+                    });
+                    if let (true, Some(chosen), Some(most)) = (open, &outranked, advertisement.max_nodes) {
+                        asked.withhold(outranked_by(most, chosen), before, context.now, context.softening);
+                    }
                     address_plan.peers.insert(peer.name.clone(), asked);
-                    if blocked.is_none() && standing.announces() {
+                    if open && outranked.is_none() {
                         places.push(RouteQuestionAt { plan: index, address, peer: peer.name.clone() });
                         questions.push(RouteRequest {
                             service: draft.request.service.clone(),
@@ -279,6 +304,20 @@ impl Announcer {
             plan.addresses.insert(address, address_plan);
         }
         plan
+    }
+
+    /// The nodes that announce a Service by an Advertisement; `None` where that does not limit them.
+    fn chosen<'a>(
+        &self,
+        context: &Context<'_>,
+        service: &Uid,
+        verdicts: &'a NodeVerdicts,
+        nodes: &'a [NodeFacts],
+        advertisement: &Advertisement,
+    ) -> Option<Vec<&'a ObjectName>> {
+        let verdicts = verdicts.iter().map(|(_, decided)| &decided.answer);
+        let candidates = nodes.iter().zip(verdicts);
+        chosen::chosen(advertisement, service, self.node.name(), context.world.announcers(), candidates)
     }
 
     /// How far kube-proxy can be with an address.

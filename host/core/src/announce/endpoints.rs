@@ -202,7 +202,7 @@ fn is_suspect(world: &World, returning: &Returning, endpoint: &Endpoint) -> bool
 
 /// An order of nodes that every speaker agrees on and that differs from Service to Service: 64 bits of FNV-1a, mixed so
 /// that names which differ in their last digit do not stay neighbours.
-fn rendezvous(service: &str, node: &str) -> u64 {
+pub(super) fn rendezvous(service: &str, node: &str) -> u64 {
     let bytes = service.bytes().chain([0]).chain(node.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

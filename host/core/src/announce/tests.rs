@@ -16,6 +16,7 @@ mod aggregate;
 mod gate;
 mod history;
 mod lost_claim;
+mod max_nodes;
 mod publication;
 mod returning;
 mod silence;
@@ -94,9 +95,10 @@ fn peer(name: &str) -> Delta {
         labels: Labels::default(),
         address: "192.0.2.1".parse().unwrap(),
         port: 179,
-        asn: 64512,
+        asn: 64512.into(),
         local_asn: None,
         source_address: None,
+        source_interface: None,
         node_selector: Selector::default(),
         hold_time: Duration::from_secs(90),
         keepalive_time: None,
@@ -109,8 +111,14 @@ fn peer(name: &str) -> Delta {
         families: Family::ALL.to_vec(),
         next_hop_v4: None,
         next_hop_v6: None,
+        extended_next_hop: false,
+        role: None,
+        bfd: None,
+        prefix_limit: None,
         graceful_restart: None,
+        restart_after_notifications: false,
         shutdown_text: None,
+        log_messages: false,
     };
     Delta::Peer(name.into(), Some(Arc::new(peer)))
 }
@@ -127,6 +135,7 @@ fn advertisement(name: &str, priority: i32, med: u32) -> Delta {
         peer_selector: None,
         priority,
         attributes: Arc::new(RouteAttributes { med: Some(med), ..RouteAttributes::default() }),
+        max_nodes: None,
         aggregation: Aggregation::default(),
     };
     Delta::Advertisement(name.into(), Some(Arc::new(advertisement)))
@@ -405,6 +414,7 @@ fn facts_withdraw_before_anybody_is_asked() {
     assert!(first.more);
 }
 
+// case: bgp-70
 #[test]
 fn a_drain_carries_graceful_shutdown_then_withdraws_and_keeps_the_address_bound_meanwhile() {
     let mut rig = Rig::new(base().into_iter().chain(shop()));
@@ -510,6 +520,7 @@ fn a_second_service_on_an_address_is_told_though_the_routes_stay_as_they_are() {
     assert_eq!(rig.plan(&mut BuiltIn).served, [address].into());
 }
 
+// case: peers-87, peers-116
 #[test]
 fn of_overlapping_advertisements_the_highest_priority_decides() {
     let mut rig = Rig::new(base().into_iter().chain(shop()));
@@ -518,6 +529,7 @@ fn of_overlapping_advertisements_the_highest_priority_decides() {
     assert_eq!(changes.routes[0].attributes.as_ref().unwrap().med, Some(7));
 }
 
+// case: peers-109
 #[test]
 fn a_peer_that_selects_other_nodes_hears_nothing() {
     let Delta::Peer(name, Some(tor)) = peer("tor") else { unreachable!() };

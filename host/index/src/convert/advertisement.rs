@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use bellhop_api::{AdvertisementSpec, Attributes, Reason};
 use bellhop_core::objects::{Advertisement, Aggregation};
+use bellhop_core::route::ExtendedCommunity;
 use bellhop_core::{ObjectName, RouteAttributes};
 
 use super::metadata::Metadata;
 use super::{fields, selector};
 use crate::report::Report;
+
+/// A million bits.
+const BYTES_PER_MEGABIT: u64 = 1_000_000 / 8;
 
 pub(crate) fn convert(
     metadata: &Metadata,
@@ -52,6 +56,7 @@ pub(crate) fn convert(
         peers: names(&spec.peers, "spec.peers", "a BGPPeer", report),
         peer_selector,
         priority: spec.priority,
+        max_nodes: spec.max_nodes,
         attributes: Arc::new(attributes(&spec.attributes, report)),
         aggregation: spec.aggregation.as_ref().map(|api| aggregation(api, report)).unwrap_or_default(),
     }))
@@ -85,6 +90,15 @@ fn attributes(api: &Attributes, report: &mut Report) -> RouteAttributes {
     RouteAttributes {
         communities: communities(&api.communities, "spec.attributes.communities", report),
         large_communities: communities(&api.large_communities, "spec.attributes.largeCommunities", report),
+        extended_communities: communities::<ExtendedCommunity>(
+            &api.extended_communities,
+            "spec.attributes.extendedCommunities",
+            report,
+        )
+        .into_iter()
+        .map(|community| community.0)
+        .collect(),
+        link_bandwidth: api.link_bandwidth_mbps.map(|mbps| u64::from(mbps) * BYTES_PER_MEGABIT),
         local_preference: api.local_preference,
         med: api.med,
         prepend: api.prepend,

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellhop_api::{BGPPeerSpec, IpFamily, Reason};
+use bellhop_api::{BGPPeerSpec, DynamicASN, IpFamily, Reason, RoleName};
 use bellhop_core::Family;
-use bellhop_core::objects::BgpPeer;
+use bellhop_core::objects::{BgpPeer, PeerBfd};
+use bellhop_core::peer::{OwnRole, PeerAsn, Role};
 
 use super::metadata::Metadata;
 use super::{fields, selector};
@@ -26,7 +27,7 @@ const SHUTDOWN_TEXT_MAX: usize = 255;
 
 pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Report) -> Option<Arc<BgpPeer>> {
     let address = fields::address(&spec.peer_address, "spec.peerAddress", report);
-    check_asn(spec.peer_asn, "spec.peerASN", report);
+    let asn = peer_asn(spec, report);
     if let Some(asn) = spec.local_asn {
         check_asn(asn, "spec.localASN", report);
     }
@@ -97,6 +98,16 @@ pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Repor
             "must be the name of a Secret in Bellhop's namespace: lower-case letters, digits, - and .";
         report.wrong(Reason::InvalidValue, BgpPeer::PASSWORD_FIELD, name, message);
     }
+    if let Some(profile) =
+        spec.bfd.as_ref().map(|bfd| &bfd.profile).filter(|name| !fields::is_subdomain(name))
+    {
+        let message = "must be the name of a BFDProfile: lower-case letters, digits, - and .";
+        report.wrong(Reason::InvalidValue, "spec.bfd.profile", profile, message);
+    }
+    if let Some(interface) = spec.source_interface.as_deref().filter(|name| !is_interface(name)) {
+        let message = "must be the name of an interface, as eth0 or bond0.100: at most 15 characters without spaces, / and :";
+        report.wrong(Reason::InvalidValue, "spec.sourceInterface", interface, message);
+    }
     if let Some(text) = spec.shutdown_text.as_deref().filter(|text| text.len() > SHUTDOWN_TEXT_MAX) {
         let message = format!("has {} octets of UTF-8 and may have at most {SHUTDOWN_TEXT_MAX}", text.len());
         report.wrong(Reason::TooLarge, "spec.shutdownText", text, message);
@@ -106,9 +117,10 @@ pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Repor
         labels: metadata.labels,
         address: address?,
         port: spec.peer_port,
-        asn: spec.peer_asn,
+        asn: asn?,
         local_asn: spec.local_asn,
         source_address,
+        source_interface: spec.source_interface.as_deref().map(Into::into),
         node_selector: selector::optional(spec.node_selector.as_ref(), "spec.nodeSelector", report)
             .unwrap_or_default(),
         hold_time,
@@ -129,9 +141,62 @@ pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Repor
             .collect(),
         next_hop_v4,
         next_hop_v6,
+        extended_next_hop: spec.extended_next_hop,
+        role: spec.role.map(|role| OwnRole { role: role_of(role.name), strict: role.strict }),
+        bfd: spec
+            .bfd
+            .as_ref()
+            .map(|bfd| PeerBfd { profile: bfd.profile.as_str().into(), strict: bfd.strict }),
+        prefix_limit: spec.prefix_limit,
         graceful_restart: restart_time.filter(|_| graceful_restart.enabled),
+        restart_after_notifications: graceful_restart.notifications,
         shutdown_text: spec.shutdown_text.as_deref().map(Into::into),
+        log_messages: spec.log_messages,
     }))
+}
+
+/// Which AS number the router must have: one of the two fields says it.
+fn peer_asn(spec: &BGPPeerSpec, report: &mut Report) -> Option<PeerAsn> {
+    let asn = match (spec.peer_asn, spec.dynamic_asn) {
+        (Some(asn), None) => {
+            check_asn(asn, "spec.peerASN", report);
+            PeerAsn::Exactly(asn)
+        }
+        (None, Some(DynamicASN::Internal)) => PeerAsn::Internal,
+        (None, Some(DynamicASN::External)) => PeerAsn::External,
+        (both, _) => {
+            let (reason, value) = match both {
+                Some(asn) => (Reason::ConflictingFields, asn.to_string()),
+                None => (Reason::MissingField, String::new()),
+            };
+            let message =
+                "needs either spec.peerASN, as peerASN: 64496, or spec.dynamicASN: internal or external";
+            report.wrong(reason, "spec.peerASN", value, message);
+            return None;
+        }
+    };
+    if spec.role.is_some() && asn == PeerAsn::Internal {
+        let message =
+            "cannot stand beside spec.dynamicASN: internal, as roles are between AS numbers (RFC 9234)";
+        report.wrong(Reason::ConflictingFields, "spec.role", String::new(), message);
+    }
+    Some(asn)
+}
+
+fn role_of(name: RoleName) -> Role {
+    match name {
+        RoleName::Provider => Role::Provider,
+        RoleName::RouteServer => Role::RouteServer,
+        RoleName::RouteServerClient => Role::RouteServerClient,
+        RoleName::Customer => Role::Customer,
+        RoleName::Peer => Role::Peer,
+    }
+}
+
+/// What Linux takes as the name of an interface (`dev_valid_name`), but for non-ASCII characters.
+fn is_interface(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
+    (1..=15).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(fits)
 }
 
 /// A next hop of a family.

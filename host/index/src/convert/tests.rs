@@ -328,7 +328,7 @@ fn a_peer_reads_its_fields_and_defaults() {
     let Projection::Peer(peer) = right(&own("BGPPeer", "peerAddress: 192.0.2.1, peerASN: 64512")) else {
         panic!("no peer")
     };
-    assert_eq!((peer.port, peer.asn, peer.hold_time), (179, 64512, Duration::from_secs(90)));
+    assert_eq!((peer.port, peer.asn, peer.hold_time), (179, 64512.into(), Duration::from_secs(90)));
     assert_eq!(peer.families, Family::ALL);
     assert_eq!(peer.graceful_restart, Some(Duration::from_secs(120)));
     assert!(!peer.passive && peer.ebgp_multihop.is_none() && peer.node_selector.requirements.is_empty());

@@ -198,6 +198,8 @@ fn read(file: &str, found: &Found, batch: &mut Batch<'_>) -> bool {
             batch.refuse(file, Reason::TooLarge, &format!("more than {FILE_MAX_BYTES} bytes"), too_large);
             false
         }
+        // Gone since it was found, perhaps with its folder: the next look says which.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => {
             batch.refuse(
                 file,

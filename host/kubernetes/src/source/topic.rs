@@ -37,6 +37,7 @@ impl Topic {
             Kind::AddressPool,
             Kind::AddressClaim,
             Kind::BgpPeer,
+            Kind::BfdProfile,
             Kind::Advertisement,
             Kind::SpeakerConfig,
             Kind::DecisionPolicy,

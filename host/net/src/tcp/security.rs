@@ -119,7 +119,12 @@ pub(super) fn answer_from_near(socket: &impl AsFd, address: SocketAddr) -> io::R
 ///
 /// # Safety
 /// The option must take a `T`, all of whose octets are initialised.
-unsafe fn set<T>(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+pub(crate) unsafe fn set<T>(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     let descriptor = socket.as_fd().as_raw_fd();
     // The size of a small struct.
     let length = size_of::<T>() as libc::socklen_t;

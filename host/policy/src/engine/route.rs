@@ -186,7 +186,7 @@ pub(super) fn decided(
             Decided { answer: RouteDecision::Withhold(reason.clone()), trail }
         }
         Ok(Some(RouteAnswer::Advertise { attributes, external })) => match external {
-            Some(external) if request.peer.asn != request.local_asn => Decided {
+            Some(external) if !request.peer.asn.is_internal(request.local_asn) => Decided {
                 answer: RouteDecision::Advertise(external.clone()),
                 trail: without_local_preference(&trail, attributes.local_preference),
             },

@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bellhop_bgp::{ConnectionId, DownReason, Event, Input, NextHops, Output, Peer, State, StopReason};
+use bellhop_bgp::{
+    BfdUse, ConnectionId, DownReason, Event, Input, NextHops, Output, Peer, State, StopReason,
+};
 use bellhop_core::{ObjectName, RouteAttributes};
 use bellhop_net::tcp::{self, DialOptions, Md5Drops};
 use bellhop_runtime::http::Heartbeat;
@@ -18,12 +20,15 @@ use tokio::task::JoinSet;
 
 use super::connection::{self, CHUNK, FAREWELL, Farewell, Key, Link, Report};
 use super::listener::Listeners;
-use super::log::log;
+use super::log::{self, log};
+use super::paths::{self, Watching};
 use super::snapshot::{BgpSnapshot, FamilyRefusal, PeerSnapshot, unix_milliseconds};
 use super::transport::{password_hint, prepare, transport, ttl};
 use super::{
     Authentication, BgpConfig, Command, PeerConfig, PeerProblem, REPORTS, RouteChange, ShutdownMode,
 };
+
+use crate::bfd::{PathStatus, Paths};
 
 /// The machine gives a dial up by itself; the socket's own limit only has to be longer.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -58,6 +63,8 @@ struct Session {
     connect_early_at: Option<Instant>,
     /// What else is to be said of a dial that has no answer.
     hint: Option<String>,
+    /// What BFD said last of the path.
+    path: Option<PathStatus>,
 }
 
 impl Session {
@@ -78,6 +85,7 @@ pub(super) struct Core {
     tasks: JoinSet<()>,
     listeners: Listeners,
     listen_retry: Option<Instant>,
+    watching: Watching,
     lives: u64,
     names: HashMap<u64, ObjectName>,
     ready: bool,
@@ -102,6 +110,7 @@ impl Core {
             tasks: JoinSet::new(),
             listeners: Listeners::default(),
             listen_retry: None,
+            watching: Watching::default(),
             lives: 0,
             names: HashMap::new(),
             ready: false,
@@ -115,7 +124,9 @@ impl Core {
         // Taken once, here.
         let Some(mut reports) = self.inbox.take() else { return };
         let mut done = None;
+        let mut paths = None;
         while done.is_none() {
+            paths = paths.or_else(|| self.watching.subscribe());
             let deadline = self.with_shared(|core, shared| core.deadline(shared));
             tokio::select! {
                 command = commands.recv() => match command {
@@ -130,6 +141,9 @@ impl Core {
                     }
                 },
                 Some(report) = reports.recv() => self.with_shared(|core, shared| core.report(shared, report)),
+                paths = paths::changed(&mut paths) => {
+                    self.with_shared(|core, shared| core.follow_paths(shared, &paths));
+                }
                 () = sleep_until(deadline) => self.with_shared(Self::tick),
             }
             self.reap();
@@ -232,6 +246,8 @@ impl Core {
         for (name, problem) in &problems {
             tracing::warn!(peer = %name, %problem, "this peer's configuration cannot be used");
         }
+        let peers = shared.peers.values().map(|session| &session.config);
+        self.watching.configure(peers, self.seeds.hash_one("bfd"));
         let passive = config.peers.values().any(|peer| peer.passive);
         let peers = shared.peers.values().map(|session| &session.config);
         let passwords = peers
@@ -262,6 +278,7 @@ impl Core {
             updates_before: 0,
             connect_early_at: early.map(|restart| Instant::now() + restart.restart_time / 2),
             hint: None,
+            path: None,
         };
         if !session.is_held() {
             self.feed(name, &mut session, Input::Start);
@@ -395,6 +412,19 @@ impl Core {
         self.pump(session);
     }
 
+    /// BFD says something new of paths.
+    fn follow_paths(&mut self, shared: &mut Shared, paths: &Paths) {
+        for (name, session) in &mut shared.peers {
+            let now = paths.get(name).cloned();
+            let inputs = paths::inputs(session.path.as_ref(), now.as_ref());
+            session.path = now;
+            for input in inputs {
+                self.feed(name, session, input);
+            }
+            self.pump(session);
+        }
+    }
+
     fn tick(&mut self, shared: &mut Shared) {
         let now = Instant::now();
         for (name, session) in &mut shared.peers {
@@ -448,6 +478,7 @@ impl Core {
                     let remote = SocketAddr::new(session.config.peer_address, session.config.peer_port);
                     let options = DialOptions {
                         source: session.config.source_address,
+                        interface: session.config.source_interface.clone(),
                         ttl: ttl(&session.config),
                         password: session.config.authentication.password().cloned(),
                         timeout: DIAL_TIMEOUT,
@@ -455,6 +486,9 @@ impl Core {
                     self.tasks.spawn(connection::dial(remote, options, ends));
                 }
                 Output::Close { id, farewell, reset } => {
+                    if session.config.log_messages {
+                        log::sent(name, &farewell);
+                    }
                     if let Some(link) = session.links.remove(&id) {
                         link.close.send_replace(Some(Farewell { message: farewell, reset }));
                     }
@@ -492,6 +526,9 @@ impl Core {
                     == 0
                 {
                     break;
+                }
+                if session.config.log_messages {
+                    log::sent(&session.config.name, &buf);
                 }
                 permit.send(buf.freeze());
             }
@@ -534,6 +571,11 @@ fn machine_config(config: &BgpConfig, peer: &PeerConfig) -> bellhop_bgp::PeerCon
         graceful_restart: peer.graceful_restart,
         restarting: config.restarting,
         next_hops: NextHops { v4: peer.next_hop_v4, v6: peer.next_hop_v6 },
+        extended_next_hop: peer.extended_next_hop,
+        role: peer.role,
+        prefix_limit: peer.prefix_limit,
+        bfd: peer.bfd.as_ref().map(|bfd| BfdUse { strict: bfd.strict }),
+        trace: peer.log_messages,
     }
 }
 
@@ -557,7 +599,10 @@ fn show(session: &Session) -> PeerSnapshot {
     });
     PeerSnapshot {
         address: session.config.peer_address,
-        peer_asn: session.config.peer_asn,
+        peer_asn: negotiated
+            .map(|n| n.peer_asn)
+            .or(session.config.peer_asn.known(session.config.local_asn))
+            .unwrap_or_default(),
         local_asn: session.config.local_asn,
         state: machine.state(),
         established_since: session.established_since,
@@ -571,6 +616,7 @@ fn show(session: &Session) -> PeerSnapshot {
         last_error: last_error(session),
         problem: session.config.problem.clone(),
         refused: refused.collect(),
+        bfd: session.path.clone(),
     }
 }
 
@@ -579,6 +625,9 @@ fn last_error(session: &Session) -> Option<String> {
     if session.is_held() {
         let problem = session.config.problem.as_ref();
         return Some(problem.map_or("waits for its password".into(), |problem| problem.message.to_string()));
+    }
+    if let Some(wait) = paths::strict_wait(session.config.bfd.as_ref(), session.path.as_ref()) {
+        return Some(wait);
     }
     let reason = session.machine.last_error()?;
     let signed = session.config.authentication.password().is_some();

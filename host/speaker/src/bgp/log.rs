@@ -3,9 +3,21 @@
 use bellhop_bgp::Event;
 use bellhop_core::ObjectName;
 
+/// One line for each message that a machine handed over.
+pub(super) fn sent(peer: &ObjectName, octets: &[u8]) {
+    bellhop_bgp::messages(octets).for_each(|message| message_line(peer, "sent", message));
+}
+
+fn message_line(peer: &ObjectName, direction: &'static str, message: &[u8]) {
+    let octets: String = message.iter().map(|octet| format!("{octet:02x}")).collect();
+    let words = bellhop_bgp::describe(message, true);
+    tracing::info!(%peer, direction, message = %words, %octets, "BGP message");
+}
+
 /// One line per event.
 pub(super) fn log(peer: &ObjectName, event: &Event) {
     match event {
+        Event::MessageReceived(message) => message_line(peer, "received", message),
         Event::Established(negotiated) => tracing::info!(
             %peer,
             router_id = %negotiated.router_id,

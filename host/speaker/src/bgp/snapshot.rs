@@ -9,6 +9,7 @@ use bellhop_core::{Family, ObjectName};
 use serde::Serialize;
 
 use super::PeerTrouble;
+use crate::bfd::PathStatus;
 
 /// Every peer at one moment.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
@@ -28,7 +29,7 @@ pub struct BgpSnapshot {
 pub struct PeerSnapshot {
     /// The neighbour's address.
     pub address: IpAddr,
-    /// The neighbour's AS number.
+    /// The neighbour's AS number; 0 for one that only its OPEN will tell.
     pub peer_asn: u32,
     /// Ours towards it.
     pub local_asn: u32,
@@ -56,6 +57,8 @@ pub struct PeerSnapshot {
     pub problem: Option<PeerTrouble>,
     /// Routes that the session cannot carry.
     pub refused: Vec<FamilyRefusal>,
+    /// What BFD says of the path; `None` where nobody asked for it.
+    pub bfd: Option<PathStatus>,
 }
 
 /// Routes that a session cannot carry, and why.

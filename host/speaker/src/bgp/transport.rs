@@ -10,14 +10,14 @@ use super::PeerConfig;
 
 /// What cannot change under a connection.
 pub(super) fn transport(peer: &PeerConfig) -> impl PartialEq + use<> {
-    (peer.peer_address, peer.peer_port, peer.source_address, ttl(peer))
+    (peer.peer_address, peer.peer_port, peer.source_address, peer.source_interface.clone(), ttl(peer))
 }
 
 /// External neighbours are on the link unless configured otherwise, so that nobody beyond it can be one.
 pub(super) fn ttl(peer: &PeerConfig) -> Ttl {
     match peer.ttl_security {
         Some(hops) => Ttl::Security(hops),
-        None if peer.local_asn == peer.peer_asn => Ttl::Default,
+        None if peer.peer_asn.is_internal(peer.local_asn) => Ttl::Default,
         None => Ttl::Sent(peer.ebgp_multihop.unwrap_or(1)),
     }
 }

@@ -21,6 +21,7 @@ use bellhop_ipam::Step;
 
 use super::Planning;
 use super::allocator::Allocator;
+use crate::bfd::PathStatus;
 
 impl Planning {
     pub(super) fn answer(&self, question: Question) -> Answer {
@@ -74,6 +75,7 @@ impl Planning {
                 sent: peer.prefixes_sent,
                 updates_sent: peer.updates_sent,
                 last_error: peer.last_error.clone(),
+                bfd: peer.bfd.as_ref().map(PathStatus::in_words),
             })
             .collect()
     }

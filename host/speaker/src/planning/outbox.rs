@@ -80,6 +80,7 @@ mod tests {
         assert_eq!(outbox.pass(now, vec![], false), []);
     }
 
+    // case: bgp-64
     #[test]
     fn a_withdrawal_leaves_at_once_and_takes_the_announcement_with_it_that_waited() {
         let (mut outbox, now) = (Outbox::default(), Instant::now());

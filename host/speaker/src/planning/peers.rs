@@ -6,7 +6,9 @@ use bellhop_core::objects::{BgpPeer, Node};
 use bellhop_core::settings::SpeakerSettings;
 use bellhop_core::{ObjectRef, World};
 
-use crate::bgp::{Authentication, BgpConfig, GracefulRestart, ListenConfig, PeerConfig, PeerTrouble};
+use crate::bgp::{
+    Authentication, BgpConfig, GracefulRestart, ListenConfig, PeerBfd, PeerConfig, PeerTrouble,
+};
 
 /// The configuration of `node`'s BGP task: every BGPPeer that selects the node and has an AS number on our side.
 pub(super) fn bgp_config(
@@ -20,7 +22,12 @@ pub(super) fn bgp_config(
         .values()
         .filter(|peer| peer.node_selector.matches(&node.labels))
         .filter_map(|peer| {
-            let config = peer_config(peer, peer.local_asn.or(settings.asn)?, restarted);
+            let mut config = peer_config(peer, peer.local_asn.or(settings.asn)?, restarted);
+            // Without the profile the path is not watched, and where that must be so first the session waits.
+            config.bfd = peer.bfd.as_ref().map(|bfd| PeerBfd {
+                profile: world.bfd_profiles().get(&bfd.profile).cloned(),
+                strict: bfd.strict,
+            });
             Some((peer.name.clone(), PeerConfig { problem: password_trouble(world, peer), ..config }))
         })
         .collect();
@@ -45,6 +52,7 @@ fn peer_config(peer: &BgpPeer, local_asn: u32, restarted: bool) -> PeerConfig {
         peer_asn: peer.asn,
         local_asn,
         source_address: peer.source_address,
+        source_interface: peer.source_interface.clone(),
         next_hop_v4: peer.next_hop_v4,
         next_hop_v6: peer.next_hop_v6,
         passive: peer.passive,
@@ -60,11 +68,18 @@ fn peer_config(peer: &BgpPeer, local_asn: u32, restarted: bool) -> PeerConfig {
         },
         problem: None,
         families: peer.families.clone(),
-        // The restart mark stands only within one boot, whose kernel kept forwarding.
-        graceful_restart: peer
-            .graceful_restart
-            .map(|restart_time| GracefulRestart { restart_time, forwarding_preserved: restarted }),
+        extended_next_hop: peer.extended_next_hop,
+        role: peer.role,
+        bfd: None,
+        prefix_limit: peer.prefix_limit,
+        graceful_restart: peer.graceful_restart.map(|restart_time| GracefulRestart {
+            restart_time,
+            // The restart mark stands only within one boot, whose kernel kept forwarding.
+            forwarding_preserved: restarted,
+            notification: peer.restart_after_notifications,
+        }),
         shutdown_text: peer.shutdown_text.clone(),
+        log_messages: peer.log_messages,
     }
 }
 

@@ -130,6 +130,7 @@ fn shop(status: &Status) -> &ServiceRow {
     status.services.iter().find(|row| row.name == "shop").unwrap()
 }
 
+// case: bgp-68
 #[tokio::test]
 async fn nothing_is_decided_before_the_manifests_were_read_whole() {
     let rig = Rig::start();
@@ -140,6 +141,7 @@ async fn nothing_is_decided_before_the_manifests_were_read_whole() {
     assert!(rig.binder.borrow().is_some());
 }
 
+// case: bgp-68
 #[tokio::test]
 async fn nothing_is_announced_before_every_policy_is_active_or_has_failed() {
     let mut rig = Rig::start();

@@ -73,9 +73,12 @@ impl Lab {
         );
         std::fs::write(lab.folder.join("bgpd.conf"), bgpd).unwrap();
         std::fs::write(lab.folder.join("zebra.conf"), "").unwrap();
+        std::fs::write(lab.folder.join("bfdd.conf"), "").unwrap();
+        let control = lab.folder.join("bfdd.sock").display().to_string();
         // The daemons give up root for the user of Debian's package.
         run(&format!("chown -R frr:frr {}", lab.folder.display()));
-        for (daemon, extra) in [("zebra", vec![]), ("bgpd", vec!["-l", ROUTER])] {
+        let daemons = [("zebra", vec![]), ("bfdd", vec!["--bfdctl", &control]), ("bgpd", vec!["-l", ROUTER])];
+        for (daemon, extra) in daemons {
             lab.start(test, daemon, &extra);
         }
         lab
@@ -151,6 +154,22 @@ impl Inside {
             .output()
             .unwrap();
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Configures the router's BGP, which has this AS number, with these lines below `router bgp`.
+    pub(crate) fn configure(&self, asn: u32, lines: &[&str]) {
+        let mut vtysh = Command::new("vtysh");
+        vtysh.arg("--vty_socket").arg(&self.folder).args(["-c", "configure terminal"]);
+        vtysh.args(["-c", &format!("router bgp {asn}")]);
+        let output = vtysh.args(lines.iter().flat_map(|line| ["-c", line])).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && !said.contains('%'), "{lines:?}: {said}");
+    }
+
+    /// Sends a signal to one of the router's daemons.
+    pub(crate) fn signal(&self, daemon: &str, signal: &str) {
+        let pid = std::fs::read_to_string(self.folder.join(format!("{daemon}.pid"))).unwrap();
+        run(&format!("kill -{signal} {}", pid.trim()));
     }
 
     pub(crate) fn show(&self, command: &str) -> Value {
@@ -254,9 +273,10 @@ pub(crate) fn peer(asn: u32) -> PeerConfig {
         name: PEER.into(),
         peer_address: ROUTER.parse().unwrap(),
         peer_port: 179,
-        peer_asn: asn,
+        peer_asn: asn.into(),
         local_asn: 64512,
         source_address: None,
+        source_interface: None,
         next_hop_v4: None,
         next_hop_v6: None,
         passive: false,
@@ -268,8 +288,13 @@ pub(crate) fn peer(asn: u32) -> PeerConfig {
         authentication: Authentication::Nothing,
         problem: None,
         families: Family::ALL.to_vec(),
+        extended_next_hop: false,
+        role: None,
+        bfd: None,
+        prefix_limit: None,
         graceful_restart: None,
         shutdown_text: None,
+        log_messages: false,
     }
 }
 

@@ -5,10 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail by panicking, as its body does")]
 
+mod features;
 mod lab;
+mod paths;
 mod security;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use bellhop_core::route::{Community, LargeCommunity};
 use bellhop_speaker::bgp::{
     BgpConfig, BgpHandle, GracefulRestart, PeerConfig, RouteChange, ShutdownMode, State,
 };
-use lab::{Inside, PEER, SPEAKER, config, established, in_lab, peer, run, until};
+use lab::{Inside, PEER, SPEAKER, config, established, in_lab, peer, until};
 
 fn attributes(med: u32) -> Arc<RouteAttributes> {
     Arc::new(RouteAttributes {
@@ -40,6 +41,7 @@ fn routes(v4: u32, v6: u32, attributes: Option<&Arc<RouteAttributes>>) -> Vec<Ro
     .collect()
 }
 
+// case: bgp-1, bgp-59, bgp-70, peers-98
 #[test]
 fn both_families_over_one_session_with_their_attributes() {
     in_lab("both_families_over_one_session_with_their_attributes", 64513, |lab| async move {
@@ -112,6 +114,7 @@ fn eleven_thousand_routes_take_at_most_25_updates_and_one_more_is_seen_at_once()
     });
 }
 
+// case: bgp-2
 #[test]
 fn a_passive_peer_is_dialled_by_the_router() {
     in_lab("a_passive_peer_is_dialled_by_the_router", 64513, |lab| async move {
@@ -136,7 +139,8 @@ fn a_passive_peer_is_dialled_by_the_router() {
 /// session to the new announcements.
 async fn deletes_over_a_restart(lab: &Inside, forwarding_preserved: bool) -> usize {
     // Half of the restart time after its start the speaker connects without having anything complete to announce.
-    let graceful = GracefulRestart { restart_time: Duration::from_secs(4), forwarding_preserved };
+    let graceful =
+        GracefulRestart { restart_time: Duration::from_secs(4), forwarding_preserved, notification: false };
     let peer = PeerConfig { graceful_restart: Some(graceful), ..peer(64513) };
     let first = BgpHandle::start();
     first.configure(config(peer.clone())).await;
@@ -168,6 +172,7 @@ async fn deletes_over_a_restart(lab: &Inside, forwarding_preserved: bool) -> usi
     deletes
 }
 
+// case: bgp-67, bgp-68, peers-73
 #[test]
 fn a_graceful_restart_deletes_no_route_in_the_router_although_the_announcements_come_late() {
     let test = "a_graceful_restart_deletes_no_route_in_the_router_although_the_announcements_come_late";
@@ -178,6 +183,7 @@ fn a_graceful_restart_deletes_no_route_in_the_router_although_the_announcements_
     });
 }
 
+// case: bgp-44
 #[test]
 fn a_dead_router_is_noticed_and_found_again() {
     in_lab("a_dead_router_is_noticed_and_found_again", 64513, |lab| async move {
@@ -187,13 +193,12 @@ fn a_dead_router_is_noticed_and_found_again() {
         bgp.routes(routes(5, 0, Some(&attributes(1)))).await;
         bgp.ready().await;
         until("five prefixes", || lab.prefixes() == 5).await;
-        let pid = std::fs::read_to_string(Path::new(&lab.folder).join("bgpd.pid")).unwrap();
-        run(&format!("kill -STOP {}", pid.trim()));
+        lab.signal("bgpd", "STOP");
         let state = || bgp.snapshot().peers[PEER].state;
         until("the hold timer", || state() != State::Established).await;
         let error = bgp.snapshot().peers[PEER].last_error.clone().unwrap_or_default();
         assert!(error.contains("4/0"), "{error}");
-        run(&format!("kill -CONT {}", pid.trim()));
+        lab.signal("bgpd", "CONT");
         established(&bgp).await;
         until("five prefixes again", || lab.prefixes() == 5).await;
         bgp.shutdown(ShutdownMode::Silent).await;

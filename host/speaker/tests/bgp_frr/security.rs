@@ -23,20 +23,8 @@ const SPEAKER_V6: &str = "2001:db8:ffff::2";
 const NEVER: Duration = Duration::from_secs(4);
 
 impl Inside {
-    /// Changes the router's configuration of BGP.
-    fn configure(&self, lines: &[&str]) {
-        let mut command = std::process::Command::new("vtysh");
-        command.arg("--vty_socket").arg(&self.folder).args(["-c", "configure terminal"]);
-        command.args(["-c", &format!("router bgp {ASN}")]);
-        lines.iter().for_each(|line| {
-            command.args(["-c", line]);
-        });
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{lines:?}: {}", String::from_utf8_lossy(&output.stdout));
-    }
-
     fn set_password(&self, password: &str) {
-        self.configure(&[&format!("neighbor {SPEAKER} password {password}")]);
+        self.configure(ASN, &[&format!("neighbor {SPEAKER} password {password}")]);
     }
 }
 
@@ -58,6 +46,7 @@ async fn stays_down(bgp: &BgpHandle) {
     assert!(up.await.is_err(), "a session came up that must not");
 }
 
+// case: bgp-73
 #[test]
 fn two_with_one_password_have_a_session_whoever_dials() {
     in_lab("security::two_with_one_password_have_a_session_whoever_dials", ASN, |lab| async move {
@@ -75,6 +64,7 @@ fn two_with_one_password_have_a_session_whoever_dials() {
     });
 }
 
+// case: bgp-73
 #[test]
 fn another_password_or_none_never_gives_a_session_and_the_status_says_why() {
     in_lab(
@@ -85,7 +75,7 @@ fn another_password_or_none_never_gives_a_session_and_the_status_says_why() {
             let v6 = format!("neighbor {SPEAKER_V6}");
             let lines = ["remote-as 64512", "timers connect 1", "password of-ipv6"]
                 .map(|line| format!("{v6} {line}"));
-            lab.configure(&lines.each_ref().map(String::as_str));
+            lab.configure(ASN, &lines.each_ref().map(String::as_str));
             let other = PeerConfig {
                 name: OTHER.into(),
                 peer_address: ROUTER_V6.parse().unwrap(),
@@ -158,6 +148,7 @@ fn a_peer_whose_password_is_not_known_is_neither_dialled_nor_taken() {
     );
 }
 
+// case: bgp-73
 #[test]
 fn a_password_changes_under_a_session_and_back_again_within_the_hold_time() {
     in_lab(
@@ -193,6 +184,7 @@ fn a_password_changes_under_a_session_and_back_again_within_the_hold_time() {
     );
 }
 
+// case: bgp-73
 #[test]
 fn ttl_security_needs_both_sides_and_works_whoever_dials() {
     in_lab("security::ttl_security_needs_both_sides_and_works_whoever_dials", ASN, |lab| async move {
@@ -205,7 +197,7 @@ fn ttl_security_needs_both_sides_and_works_whoever_dials() {
         stays_down(&bgp).await;
         let nobody = || BgpConfig { peers: BTreeMap::new(), ..config(peer(ASN)) };
         assert_eq!(bgp.configure(nobody()).await, []);
-        lab.configure(&[&format!("neighbor {SPEAKER} ttl-security hops 1")]);
+        lab.configure(ASN, &[&format!("neighbor {SPEAKER} ttl-security hops 1")]);
         assert_eq!(bgp.configure(config(secure.clone())).await, []);
         bgp.routes(routes(3, 3, Some(&attributes(1)))).await;
         established(&bgp).await;

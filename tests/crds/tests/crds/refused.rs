@@ -97,7 +97,50 @@ pub(crate) const CASES: &[Case] = &[
         "{address: '2001:db8::7'}",
         r#"<nil>: Invalid value: metadata.name must be the address: 203.0.113.7, or IPv6 in full with dashes: 2001-0db8-0000-0000-0000-0000-0000-0007"#,
     ),
+    // BFDProfile.
+    (
+        "BFDProfile",
+        "b",
+        "{transmitInterval: 5ms}",
+        r#"spec.transmitInterval: Invalid value: "5ms": must be from 10ms to 60s, as 300ms"#,
+    ),
+    (
+        "BFDProfile",
+        "b",
+        "{receiveInterval: 2m}",
+        r#"spec.receiveInterval: Invalid value: "2m": must be from 10ms to 60s, as 300ms"#,
+    ),
     // BGPPeer.
+    (
+        "BGPPeer",
+        "r",
+        "{peerAddress: 192.0.2.1}",
+        r#"spec.peerASN: Invalid value: needs either peerASN, as peerASN: 64496, or dynamicASN: internal or external"#,
+    ),
+    (
+        "BGPPeer",
+        "r",
+        "{peerAddress: 192.0.2.1, peerASN: 64496, dynamicASN: external}",
+        r#"spec.peerASN: Invalid value: needs either peerASN, as peerASN: 64496, or dynamicASN: internal or external"#,
+    ),
+    (
+        "BGPPeer",
+        "r",
+        "{peerAddress: 192.0.2.1, dynamicASN: internal, role: {name: peer}}",
+        r#"spec.role: Invalid value: cannot stand beside dynamicASN: internal, as roles are between AS numbers"#,
+    ),
+    (
+        "BGPPeer",
+        "r",
+        "{peerAddress: 192.0.2.1, peerASN: 64496, sourceInterface: eth0/1}",
+        r#"spec.sourceInterface: Invalid value: "eth0/1": must be the name of an interface, as eth0 or bond0.100: at most 15 characters without spaces, / and :"#,
+    ),
+    (
+        "BGPPeer",
+        "r",
+        "{peerAddress: 192.0.2.1, peerASN: 64496, bfd: {profile: Fast}}",
+        r#"spec.bfd.profile: Invalid value: "Fast": must be the name of a BFDProfile: lower-case letters, digits, - and ."#,
+    ),
     (
         "BGPPeer",
         "r",
@@ -236,6 +279,12 @@ pub(crate) const CASES: &[Case] = &[
         "a",
         "{aggregation: {}}",
         r#"spec.aggregation: Invalid value: needs ipv4Length, ipv6Length or both, as ipv4Length: 24"#,
+    ),
+    (
+        "Advertisement",
+        "a",
+        "{attributes: {extendedCommunities: ['rt:70000:70000']}}",
+        r#"spec.attributes.extendedCommunities[0]: Invalid value: "rt:70000:70000": must be rt:64512:100 or soo:192.0.2.1:100 (an AS number or an IPv4 address, and a number), or 0x and 16 hexadecimal digits"#,
     ),
     // SpeakerConfig.
     (

@@ -40,7 +40,7 @@ pub(super) fn uninstall_and_install_again(site: &Site) -> Result<()> {
     ensure!(ours.len() >= 7, "only {} CRDs are left", ours.len());
     ensure!(claims(site)? == before, "claims went with the installation");
     expect_unchanged(site, "leaves", "stays", &stays)?;
-    let kinds = "services,addressclaims,addresspools,bgppeers,advertisements,speakerconfigs,speakerstates";
+    let kinds = "services,addressclaims,addresspools,bgppeers,bfdprofiles,advertisements,speakerconfigs,speakerstates";
     for object in site.json(&["get", kinds, "-A"])?["items"].as_array().into_iter().flatten() {
         expect_no_finalizer(object)?;
     }

@@ -88,6 +88,7 @@ fn live(node: &str) -> Status {
         sent: 1,
         updates_sent: 1,
         last_error: None,
+        bfd: None,
     };
     Status {
         node: node.into(),

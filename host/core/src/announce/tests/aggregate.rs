@@ -74,6 +74,7 @@ fn attributes(rig: &Rig, prefix: &str) -> Arc<RouteAttributes> {
     rig.announcer.wanted()["tor"][&prefix.parse::<IpNet>().unwrap()].clone()
 }
 
+// case: bgp-63
 #[test]
 fn an_aggregate_comes_with_its_first_address_and_goes_with_its_last() {
     let mut rig = Rig::new(aggregated(length(24)));

@@ -56,6 +56,7 @@ fn med(decided: &Decided<RouteDecision>) -> Option<u32> {
     }
 }
 
+// case: bgp-64
 #[test]
 fn the_last_decision_is_kept_across_a_swap_to_a_failing_version() {
     let mut engine = Engine::new();

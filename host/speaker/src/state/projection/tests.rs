@@ -83,6 +83,7 @@ fn sessions(state: State) -> BgpSnapshot {
         last_error: (state != State::Established).then(|| "é".repeat(1000)),
         problem: None,
         refused: vec![],
+        bfd: None,
     };
     BgpSnapshot { peers: [("router".into(), peer)].into(), ..BgpSnapshot::default() }
 }
