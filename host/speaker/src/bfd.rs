@@ -27,6 +27,7 @@ use bellhop_bgp::Path;
 use bellhop_core::ObjectName;
 use bellhop_net::bfd::{Receiver, Sender, Waker, payload, source_towards, wait};
 use bellhop_net::interfaces::index_of;
+use bellhop_runtime::http::Heartbeat;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -98,17 +99,18 @@ pub struct BfdHandle {
 }
 
 impl BfdHandle {
-    /// Starts the thread, without sessions. `seed` must be random for each process.
+    /// Starts the thread, without sessions; it shows by `heartbeat` that it turns. `seed` must be random for each process.
     ///
     /// # Errors
     /// When there are no descriptors or threads left.
-    pub fn start(seed: u64) -> std::io::Result<Self> {
+    pub fn start(seed: u64, heartbeat: Option<Heartbeat>) -> std::io::Result<Self> {
         let (commands, inbox) = sync_channel(COMMANDS);
         let waker = Waker::new()?;
         let (publisher, paths) = watch::channel(Paths::default());
         let driver = Driver {
             table: Table::new(seed),
             seed,
+            heartbeat,
             targets: BTreeMap::new(),
             names: BTreeMap::new(),
             leaving: Vec::new(),
@@ -166,6 +168,7 @@ struct Session {
 struct Driver {
     table: Table,
     seed: u64,
+    heartbeat: Option<Heartbeat>,
     targets: BTreeMap<ObjectName, Watched>,
     names: BTreeMap<Discriminator, ObjectName>,
     /// Sessions that say AdminDown until the neighbour has heard it, and until when.
@@ -184,12 +187,14 @@ impl Driver {
             let deadline = self.table.deadline().into_iter().chain(self.retry_at).chain(leaving).min();
             let most = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let receivers = self.receivers.iter().map(|(_, receiver)| receiver);
+            self.heartbeat.iter().for_each(Heartbeat::wait);
             if let Err(error) = wait(receivers, &self.waker, most) {
                 tracing::error!(%error, "waiting for BFD packets");
                 std::thread::sleep(Duration::from_millis(10));
             }
             // One time for all of a round (see the crate of the machine).
             let now = Instant::now();
+            self.heartbeat.iter().for_each(|heartbeat| heartbeat.begin(now));
             self.receive(now, &mut out);
             self.table.tick(now, &mut out);
             loop {
@@ -456,6 +461,7 @@ impl Driver {
             self.table.handle(now, discriminator, Input::Disable, out);
         }
         self.carry_out(out);
+        self.heartbeat.iter().for_each(Heartbeat::retire);
     }
 }
 

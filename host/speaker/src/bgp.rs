@@ -216,19 +216,19 @@ pub struct BgpHandle {
 impl BgpHandle {
     /// Starts the task, without peers, on the current tokio runtime.
     pub fn start() -> Self {
-        Self::start_with(None)
+        Self::start_with(None, None)
     }
 
-    /// The same; the task shows by `heartbeat` that it turns.
-    pub fn start_watched(heartbeat: Heartbeat) -> Self {
-        Self::start_with(Some(heartbeat))
+    /// The same; the task shows by `heartbeat` that it turns, and the thread of BFD by `bfd`.
+    pub fn start_watched(heartbeat: Heartbeat, bfd: Heartbeat) -> Self {
+        Self::start_with(Some(heartbeat), Some(bfd))
     }
 
-    fn start_with(heartbeat: Option<Heartbeat>) -> Self {
+    fn start_with(heartbeat: Option<Heartbeat>, bfd: Option<Heartbeat>) -> Self {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (publisher, snapshots) = watch::channel(Arc::default());
         let shared = Arc::new(Mutex::new(Shared::default()));
-        tokio::spawn(Core::new(shared.clone(), publisher, heartbeat).run(inbox));
+        tokio::spawn(Core::new(shared.clone(), publisher, heartbeat, bfd).run(inbox));
         Self { commands, snapshots, shared }
     }
 

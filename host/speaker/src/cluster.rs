@@ -125,7 +125,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::spawn(watch_lease(lease.renewed(), events.clone(), health.sentinel("lease")));
     health.spawn("tools", socket::serve(tools, events.clone()));
 
-    let bgp = BgpHandle::start_watched(health.task("bgp", TURN));
+    let bgp = BgpHandle::start_watched(health.task("bgp", TURN), health.task("bfd", TURN));
     let changed = Arc::new(Notify::new());
     let state = ClusterState::new(writer.clone(), options.node.clone());
     health.spawn("state", writer::run(state, events.clone(), changed.clone(), bgp.subscribe()));

@@ -104,7 +104,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let stops = StopSignals::listen().context("cannot listen for SIGTERM and SIGINT")?;
     health.spawn("signals", stop_on_signal(stops, events.clone(), options.keep_routes_on_stop));
 
-    let bgp = BgpHandle::start_watched(health.task("bgp", BGP_TURN));
+    let bgp = BgpHandle::start_watched(health.task("bgp", BGP_TURN), health.task("bfd", BGP_TURN));
     let announced = health.condition("announced", "nothing has been announced yet");
     health.spawn("readiness", readiness::follow(bgp.subscribe(), announced));
     health.spawn("sessions", readiness::tell_sessions(bgp.subscribe(), events.clone()));

@@ -80,7 +80,8 @@ fn probes_pass_once_everything_is_announced_and_say_what_they_looked_at() {
         other => Err(format!("{other:?}\n{}", process.log())),
     });
     assert_eq!(body, "[+]announced ok\n[+]planning ok\nreadyz check passed\n");
-    let tasks = ["source", "tools", "signals", "bgp", "sessions", "planning", "binder", "filter", "loader"];
+    let tasks =
+        ["source", "tools", "signals", "bgp", "bfd", "sessions", "planning", "binder", "filter", "loader"];
     let live: String = tasks.iter().map(|task| format!("[+]{task} ok\n")).collect();
     assert_eq!(process.http(LISTEN, "/livez"), (200, format!("{live}livez check passed\n")));
     assert_eq!(process.http(LISTEN, "/").0, 404);

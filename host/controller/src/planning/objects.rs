@@ -128,7 +128,9 @@ impl Planner {
     pub(super) fn ready(&self, object: &ObjectRef) -> Option<(Condition, Option<Event>)> {
         let known = self.objects.of(object)?;
         let told = Told::wrong(&self.problems_of(object)).unwrap_or_else(|| {
-            Told::new(ConditionStatus::True, Reason::Ready.as_str(), "valid and in force")
+            let peer = self.world.peers().get(&object.name).filter(|_| &*object.kind == "BGPPeer");
+            let more = peer.and_then(|peer| peers::trade_off(peer)).unwrap_or_default();
+            Told::new(ConditionStatus::True, Reason::Ready.as_str(), format!("valid and in force{more}"))
         });
         let before = of_type(&known.seen.conditions, READY);
         let condition = told.condition(READY, known.generation, &known.seen.conditions, &self.now_text);

@@ -82,6 +82,16 @@ pub(super) fn unknown_profile(world: &World, peer: &BgpPeer) -> Option<Problem> 
     Some(Problem::new(object, Reason::UnknownProfile.as_str(), "spec.bfd.profile", &*bfd.profile, message))
 }
 
+/// What has to be known where the path to a peer is watched and graceful restart keeps its routes: BFD ends with the process.
+pub(super) fn trade_off(peer: &BgpPeer) -> Option<String> {
+    peer.bfd.as_ref()?;
+    let seconds = peer.graceful_restart?.as_secs();
+    Some(format!(
+        "; spec.bfd beside spec.gracefulRestart: BFD ends with a speaker, so the router withdraws when one restarts, or, where it \
+         checks for control plane failure, keeps sending to a node that died for up to {seconds} s"
+    ))
+}
+
 /// What a peer's status says of its sessions.
 pub(super) fn seen(status: &BGPPeerStatus) -> Option<PeerSessions> {
     Some(PeerSessions { nodes: status.nodes?, established: status.established? })

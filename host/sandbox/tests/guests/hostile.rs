@@ -164,10 +164,16 @@ fn a_hundred_thousand_log_lines_cost_fuel_and_keep_sixty_four() {
     assert!(called.log[63].1.ends_with("more lines were dropped"), "{:?}", called.log[63]);
 }
 
+/// How often something is tried that may be ended by CPU time before its fuel is used up: 50 million units take a fifth of
+/// that time on a processor that is one's own.
+const TRIES: usize = 10;
+
 #[test]
 fn an_instance_that_starts_by_looping_is_out_of_fuel_when_it_is_configured() {
-    let error =
-        loaded(&RouteGuest::default().with("(func $run (loop (br 0))) (start $run)").module()).unwrap_err();
+    let module = RouteGuest::default().with("(func $run (loop (br 0))) (start $run)").module();
+    // Where neighbours on the same processor make this one too slow for its fuel, that is nobody's fault, and tried again.
+    let mut tries = std::iter::repeat_with(|| loaded(&module).unwrap_err()).take(TRIES);
+    let error = tries.find(|error| error.category() != "Infrastructure").unwrap();
     assert_eq!(error.category(), "Failed");
     assert!(error.message.contains("used up its 50000000 units of fuel"), "{error}");
 }

@@ -99,6 +99,7 @@ impl Core {
         shared: Arc<Mutex<Shared>>,
         publisher: watch::Sender<Arc<BgpSnapshot>>,
         heartbeat: Option<Heartbeat>,
+        bfd: Option<Heartbeat>,
     ) -> Self {
         let (reports, inbox) = mpsc::channel(REPORTS);
         Self {
@@ -110,7 +111,7 @@ impl Core {
             tasks: JoinSet::new(),
             listeners: Listeners::default(),
             listen_retry: None,
-            watching: Watching::default(),
+            watching: Watching::new(bfd),
             lives: 0,
             names: HashMap::new(),
             ready: false,

@@ -6,19 +6,25 @@ use std::sync::Arc;
 use bellhop_bgp::{Input, Path};
 use bellhop_core::ObjectName;
 use bellhop_net::tcp;
+use bellhop_runtime::http::Heartbeat;
 use tokio::sync::watch;
 
 use super::{PeerBfd, PeerConfig};
 use crate::bfd::{BfdHandle, PathStatus, Paths, Target, session_config};
 
 /// The BFD thread, from when the first peer asks for it.
-#[derive(Default)]
 pub(super) struct Watching {
     bfd: Option<BfdHandle>,
+    /// The thread's, until it starts.
+    heartbeat: Option<Heartbeat>,
     targets: BTreeMap<ObjectName, Target>,
 }
 
 impl Watching {
+    pub(super) fn new(heartbeat: Option<Heartbeat>) -> Self {
+        Self { bfd: None, heartbeat, targets: BTreeMap::new() }
+    }
+
     /// Watches the paths that these peers ask for.
     pub(super) fn configure<'a>(&mut self, peers: impl Iterator<Item = &'a PeerConfig>, seed: u64) {
         let targets = peers.filter_map(|peer| Some((peer.name.clone(), target(peer)?)));
@@ -27,7 +33,7 @@ impl Watching {
             return;
         }
         if self.bfd.is_none() {
-            match BfdHandle::start(seed) {
+            match BfdHandle::start(seed, self.heartbeat.take()) {
                 Ok(handle) => self.bfd = Some(handle),
                 Err(error) => return tracing::error!(%error, "starting BFD"),
             }
@@ -41,6 +47,13 @@ impl Watching {
     /// What is known of the paths, as it changes; `None` before anybody asked for BFD.
     pub(super) fn subscribe(&self) -> Option<watch::Receiver<Paths>> {
         self.bfd.as_ref().map(BfdHandle::subscribe)
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        // Nobody asked for BFD: its thread has not ended, it never began.
+        self.heartbeat.iter().for_each(Heartbeat::retire);
     }
 }
 

@@ -100,3 +100,54 @@ fn a_node_that_a_peer_selects_from_now_on_is_counted() {
     bench.wait(6);
     assert_eq!(status(&bench), (Some(1), Some(1)));
 }
+
+const WATCHED: &str = "
+apiVersion: bellhop.dev/v1alpha1
+kind: BGPPeer
+metadata: {name: router}
+spec: {peerAddress: 192.0.2.1, peerASN: 64513, bfd: {profile: fast, strict: true}}
+";
+
+const PROFILE: &str = "
+apiVersion: bellhop.dev/v1alpha1
+kind: BFDProfile
+metadata: {name: fast}
+spec: {transmitInterval: 100ms}
+";
+
+#[test]
+fn a_peer_says_that_its_bfd_profile_is_not_there_and_says_so_no_more_once_it_is() {
+    let ready = |bench: &Bench, kind: &str, name: &str| {
+        let conditions = match &bench.api.objects[&ObjectRef::cluster(kind, name)].status {
+            Status::Peer(status) => status.conditions.clone(),
+            Status::Conditions(conditions) => conditions.clone(),
+            other => panic!("{other:?}"),
+        };
+        format!("{:?} {}: {}", conditions[0].status, conditions[0].reason, conditions[0].message)
+    };
+    let mut bench = Bench::new();
+    let mut index = Index::new(Options::default());
+    bench.api.put_manifests(index.apply("peer.yaml", WATCHED.as_bytes()));
+    bench.settle();
+    assert_eq!(
+        ready(&bench, "BGPPeer", "router"),
+        "False UnknownProfile: spec.bfd.profile: \"fast\": no BFDProfile of this name is in force; correct the name or \
+         make the BFDProfile; until then no session is opened"
+    );
+    bench.api.put_manifests(index.apply("profile.yaml", PROFILE.as_bytes()));
+    bench.settle();
+    assert_eq!(
+        ready(&bench, "BGPPeer", "router"),
+        "True Ready: valid and in force; spec.bfd beside spec.gracefulRestart: BFD ends with a speaker, so the router \
+         withdraws when one restarts, or, where it checks for control plane failure, keeps sending to a node that died for \
+         up to 120 s"
+    );
+    let without = WATCHED.replace("peerASN: 64513,", "peerASN: 64513, gracefulRestart: {enabled: false},");
+    bench.api.put_manifests(index.apply("peer.yaml", without.as_bytes()));
+    bench.settle();
+    assert_eq!(ready(&bench, "BGPPeer", "router"), "True Ready: valid and in force");
+    assert_eq!(ready(&bench, "BFDProfile", "fast"), "True Ready: valid and in force");
+    bench.api.put_manifests(index.delete("profile.yaml"));
+    bench.settle();
+    assert!(ready(&bench, "BGPPeer", "router").starts_with("False UnknownProfile"));
+}
