@@ -210,8 +210,13 @@ pub(crate) fn large_communities(_: &mut SchemaGenerator) -> Schema {
 
 /// Extended communities (RFC 4360).
 pub(crate) fn extended_communities(_: &mut SchemaGenerator) -> Schema {
-    let rule = "self.matches('^0x[0-9a-fA-F]{16}$') || (self.matches('^(rt|soo):[0-9]{1,10}:[0-9]{1,10}$')         && int(self.split(':')[1]) <= 4294967295         && int(self.split(':')[2]) <= (int(self.split(':')[1]) <= 65535 ? 4294967295 : 65535))         || (self.matches('^(rt|soo):[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+:[0-9]{1,5}$') && isIP(self.split(':')[1])         && int(self.split(':')[2]) <= 65535)";
-    let message = "must be rt:64512:100 or soo:192.0.2.1:100 (an AS number or an IPv4 address, and a number), or 0x and 16         hexadecimal digits";
+    let rule = "self.matches('^0x[0-9a-fA-F]{16}$') || (self.matches('^(rt|soo):[0-9]{1,10}:[0-9]{1,10}$') \
+        && int(self.split(':')[1]) <= 4294967295 \
+        && int(self.split(':')[2]) <= (int(self.split(':')[1]) <= 65535 ? 4294967295 : 65535)) \
+        || (self.matches('^(rt|soo):[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+:[0-9]{1,5}$') && isIP(self.split(':')[1]) \
+        && int(self.split(':')[2]) <= 65535)";
+    let message = "must be rt:64512:100 or soo:192.0.2.1:100 (an AS number or an IPv4 address, and a number), or 0x and 16 \
+        hexadecimal digits";
     json_schema!({ "type": "array", "maxItems": 16, "items": text(63, &[(rule, message)]) })
 }
 
