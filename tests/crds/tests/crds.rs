@@ -226,7 +226,8 @@ fn defaults_are_filled_in(server: &Server) {
         json!({
             "peerAddress": "192.0.2.1", "peerASN": 4_200_000_001_u64, "peerPort": 179, "passive": false,
             "holdTime": "90s", "connectRetryTime": "10s", "families": ["IPv4", "IPv6"],
-            "gracefulRestart": {"enabled": true, "restartTime": "120s"},
+            "gracefulRestart": {"enabled": true, "restartTime": "120s", "notifications": false},
+            "extendedNextHop": false, "logMessages": false,
         })
     );
     let policy = server.read("decisionpolicy/peer-attributes");

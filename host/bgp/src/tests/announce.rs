@@ -1,6 +1,6 @@
 //! What is sent for what is wanted: packing, attributes, withdrawals, refreshes.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use bellhop_core::route::{Community, LargeCommunity};
