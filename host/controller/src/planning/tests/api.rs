@@ -168,6 +168,9 @@ impl Api {
                 Delta::Advertisement(name, Some(_)) => {
                     Some(("Advertisement", name, Status::Conditions(Vec::new())))
                 }
+                Delta::BfdProfile(name, Some(_)) => {
+                    Some(("BFDProfile", name, Status::Conditions(Vec::new())))
+                }
                 Delta::Policy(name, Some(_)) => {
                     Some(("DecisionPolicy", name, Status::Policy(Box::default())))
                 }
