@@ -305,7 +305,7 @@ impl Api {
                     let status = status.clone();
                     version.status = match &*object.kind {
                         "BGPPeer" => Status::Peer(serde_json::from_value(status).unwrap()),
-                        "Advertisement" => Status::Conditions(conditions),
+                        "Advertisement" | "BFDProfile" => Status::Conditions(conditions),
                         _ => Status::Policy(serde_json::from_value(status).unwrap()),
                     };
                     self.log.push(Entry::Other(object.clone(), Some(version.clone())));
