@@ -301,7 +301,14 @@ impl Driver {
         let names: Vec<ObjectName> = self
             .targets
             .iter()
-            .filter(|(_, watched)| watched.session.is_none() || watched.error.is_some())
+            .filter(|(_, watched)| match &watched.session {
+                None => true,
+                // One that is up goes on, whatever a packet met with: its end is for the timers of both sides to tell.
+                Some(session) => {
+                    let state = self.table.session(session.discriminator).map(bellhop_bfd::Session::state);
+                    watched.error.is_some() && state != Some(State::Up)
+                }
+            })
             .map(|(name, _)| name.clone())
             .collect();
         for name in names {
@@ -395,7 +402,7 @@ impl Driver {
                 watched.error = Some(error);
                 self.retry_at.get_or_insert(Instant::now() + RETRY);
             }
-            _ => {}
+            _ => watched.error = None,
         }
     }
 
