@@ -9,7 +9,8 @@ use crate::schema;
 use crate::selector::LabelSelector;
 
 /// A router that nodes hold a BGP session with. The object's labels are the peer's labels, which Advertisements and policies select
-/// by.
+/// by. In place of one address it may name a range, from which routers connect by themselves, or an interface, on which the
+/// router is found (unnumbered).
 ///
 /// An AS number equal to the nodes' makes it an internal peer, any other an external one. Both address families run over one
 /// session, whatever the family of `peerAddress` is. What the peer announces is counted and discarded: Bellhop only speaks.
@@ -43,6 +44,8 @@ use crate::selector::LabelSelector;
     printcolumn(name = "ASN", type_ = "integer", json_path = ".spec.peerASN"),
     printcolumn(name = "Established", type_ = "integer", json_path = ".status.established"),
     printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.nodes"),
+    printcolumn(name = "Range", type_ = "string", json_path = ".spec.peerRange.prefix", priority = "1"),
+    printcolumn(name = "Interface", type_ = "string", json_path = ".spec.peerInterface", priority = "1"),
     printcolumn(name = "Families", type_ = "string", json_path = ".spec.families", priority = "1"),
     printcolumn(
         name = "Ready",
@@ -58,6 +61,20 @@ use crate::selector::LabelSelector;
 )]
 #[x_kube(validation = Rule::new(schema::keepalive_below_hold_time())
     .message("must be shorter than holdTime, by custom a third of it").field_path(".keepaliveTime"))]
+#[x_kube(validation = Rule::new("[has(self.peerAddress), has(self.peerRange), has(self.peerInterface)].filter(one, one).size() == 1")
+    .message("needs one of peerAddress, as peerAddress: 192.0.2.1, peerRange and peerInterface").field_path(".peerAddress"))]
+#[x_kube(validation = Rule::new(schema::LINK_LOCAL_PEER)
+    .message("is link-local and needs sourceInterface, as sourceInterface: eth0, or peerInterface in its place")
+    .field_path(".peerAddress"))]
+#[x_kube(validation = Rule::new("has(self.peerAddress) || !has(self.sourceAddress)")
+    .message("stands beside peerAddress alone").field_path(".sourceAddress"))]
+#[x_kube(validation = Rule::new("has(self.peerAddress) || !has(self.sourceInterface)")
+    .message("stands beside peerAddress alone").field_path(".sourceInterface"))]
+#[x_kube(validation = Rule::new("!(has(self.redirectPort) && has(self.passwordSecret))")
+    .message("cannot stand beside passwordSecret: the password signs the port that the router dialled (RFC 2385)")
+    .field_path(".redirectPort"))]
+#[x_kube(validation = Rule::new("!(has(self.redirectPort) && has(self.peerInterface))")
+    .message("cannot stand beside peerInterface, where the nodes dial").field_path(".redirectPort"))]
 #[x_kube(validation = Rule::new(schema::SOURCE_FAMILY)
     .message("must be of the family of peerAddress").field_path(".sourceAddress"))]
 #[x_kube(validation = Rule::new("has(self.peerASN) != has(self.dynamicASN)")
@@ -69,10 +86,20 @@ use crate::selector::LabelSelector;
     .field_path(".ttlSecurity"))]
 #[serde(rename_all = "camelCase")]
 pub struct BGPPeerSpec {
-    /// Address of the router. Two BGPPeers must not have the same address and port.
+    /// Address of the router: either this, `peerRange` or `peerInterface`. No two BGPPeers may have the same one on a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::address")]
-    pub peer_address: String,
-    /// TCP port that the router listens on.
+    pub peer_address: Option<String>,
+    /// In place of `peerAddress`: every router of this prefix that connects is a peer, and none is dialled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_range: Option<PeerRange>,
+    /// In place of `peerAddress`: the router at the other end of this interface of the node (unnumbered). Both tell their link-local
+    /// addresses by router advertisements (RFC 4861); those of the nodes name no default router and no prefix. IPv4
+    /// routes go over an IPv6 next hop (RFC 8950). Where a node has none of this name, no session is opened from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::interface")]
+    pub peer_interface: Option<String>,
+    /// TCP port that the router listens on; of no meaning for a `peerRange`.
     #[serde(default = "peer_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub peer_port: u16,
@@ -132,6 +159,12 @@ pub struct BGPPeerSpec {
     /// Whether to wait for the router to connect, and never to dial.
     #[serde(default)]
     pub passive: bool,
+    /// TCP port that the router dials although another program of the node listens on it, 179 by custom: its connections to
+    /// that port are redirected to the port that Bellhop listens on, and those of others are not; with `sourceAddress` only those
+    /// to that address. There can be no password then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub redirect_port: Option<u16>,
     /// Address families of the session (RFC 4760), whatever the family of `peerAddress` is.
     #[serde(default = "families")]
     #[schemars(length(min = 1, max = 2))]
@@ -168,6 +201,20 @@ pub struct BGPPeerSpec {
     /// trouble; switched on and off it resets nothing.
     #[serde(default)]
     pub log_messages: bool,
+}
+
+/// Routers that connect by themselves.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerRange {
+    /// Their addresses, as a CIDR. An address that another BGPPeer names is that one's, and of two ranges the longer prefix
+    /// has it.
+    #[schemars(schema_with = "schema::prefix")]
+    pub prefix: String,
+    /// Most sessions of a node with routers of the range; who comes after that is refused.
+    #[serde(default = "max_sessions")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_sessions: u16,
 }
 
 /// How the path to a peer is watched.
@@ -285,6 +332,10 @@ pub struct BGPPeerStatus {
 
 fn peer_port() -> u16 {
     179
+}
+
+fn max_sessions() -> u16 {
+    100
 }
 
 fn hold_time() -> String {

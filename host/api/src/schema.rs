@@ -188,8 +188,24 @@ pub(crate) fn keepalive_below_hold_time() -> String {
 }
 
 /// The source address against the peer's: a rule of a BGPPeer's spec.
-pub(crate) const SOURCE_FAMILY: &str = "!has(self.sourceAddress) || !isIP(self.sourceAddress) || !isIP(self.peerAddress) \
+pub(crate) const SOURCE_FAMILY: &str = "!has(self.sourceAddress) || !isIP(self.sourceAddress) \
+    || !has(self.peerAddress) || !isIP(self.peerAddress) \
     || ip(self.sourceAddress).family() == ip(self.peerAddress).family()";
+
+/// A link-local address says nothing without its interface (RFC 4007).
+pub(crate) const LINK_LOCAL_PEER: &str =
+    "!has(self.peerAddress) || !self.peerAddress.matches('^[fF][eE][89abAB]') || has(self.sourceInterface)";
+
+/// A network.
+pub(crate) fn prefix(_: &mut SchemaGenerator) -> Schema {
+    text(
+        43,
+        &[(
+            "isCIDR(self) && cidr(self) == cidr(self).masked()",
+            "must be a CIDR without host bits, as 192.0.2.0/24 or 2001:db8::/64",
+        )],
+    )
+}
 
 /// Communities (RFC 1997).
 pub(crate) fn communities(_: &mut SchemaGenerator) -> Schema {

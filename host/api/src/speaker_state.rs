@@ -104,8 +104,9 @@ pub struct SessionState {
     /// Name of the BGPPeer.
     #[schemars(length(min = 1, max = 253))]
     pub peer: String,
-    /// Its address.
-    #[schemars(length(min = 2, max = ADDRESS_MAX))]
+    /// Address of the router; empty for one on an interface that was not heard yet.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = ADDRESS_MAX))]
     pub address: String,
     /// State in the words of RFC 4271 §8.2.2, for example Established.
     #[schemars(length(min = 1, max = 16))]

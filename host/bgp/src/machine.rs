@@ -458,9 +458,8 @@ impl Peer {
         self.rib.attribute_sets()
     }
 
-    /// What is wanted, with the attributes.
-    #[cfg(test)]
-    pub(crate) fn routes_wanted(&self) -> Vec<(IpNet, Arc<RouteAttributes>)> {
+    /// What is wanted, with the attributes. Copies every route.
+    pub fn routes_wanted(&self) -> Vec<(IpNet, Arc<RouteAttributes>)> {
         self.rib.routes_wanted().collect()
     }
 

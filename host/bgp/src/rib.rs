@@ -342,7 +342,6 @@ impl AdjRibOut {
     }
 
     /// What is wanted.
-    #[cfg(test)]
     pub(crate) fn routes_wanted(&self) -> impl Iterator<Item = (IpNet, Arc<RouteAttributes>)> + '_ {
         self.slots
             .iter()

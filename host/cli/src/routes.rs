@@ -19,7 +19,10 @@ pub(crate) fn cells(row: &RouteRow) -> Vec<String> {
     vec![
         row.peer.clone(),
         row.prefix.to_string(),
-        if row.sent { "yes" } else { "no" }.into(),
+        match &row.withheld {
+            Some(why) => format!("no: {why}"),
+            None => if row.sent { "yes" } else { "no" }.into(),
+        },
         attributes(&row.attributes),
         match &row.aggregate {
             Some(source) => {

@@ -40,6 +40,11 @@ pub fn table(status: &Status, width: Option<usize>) -> String {
         status.peers.iter().map(peer).collect(),
         "no BGPPeer selects this node",
     );
+    let sessions: Vec<String> = status.peers.iter().filter_map(session).collect();
+    if !sessions.is_empty() {
+        text += "\nSESSIONS\n";
+        text.extend(sessions.iter().map(|line| hanging(line, width)));
+    }
     text += "\nSERVICES\n";
     text += &columns(
         &["SERVICE", "ADDRESSES", "ALLOCATED", "ANNOUNCED"],
@@ -86,7 +91,7 @@ fn peer(row: &PeerRow) -> Vec<String> {
     let families: Vec<String> = row.families.iter().map(ToString::to_string).collect();
     vec![
         row.name.clone(),
-        row.address.to_string(),
+        row.address.map(|address| address.to_string()).unwrap_or_default(),
         row.peer_asn.to_string(),
         row.local_asn.to_string(),
         row.state.clone(),
@@ -95,6 +100,19 @@ fn peer(row: &PeerRow) -> Vec<String> {
         format!("{}/{}", row.sent, row.wanted),
         row.updates_sent.to_string(),
     ]
+}
+
+/// What a session that is up agreed on, and how much was said over it.
+fn session(row: &PeerRow) -> Option<String> {
+    let router = row.router_id?;
+    Some(format!(
+        "{}: router ID {router}; hold time {} s; {}; {} messages sent, {} received",
+        row.name,
+        row.hold_time,
+        row.capabilities.join(", "),
+        row.messages_sent,
+        row.messages_received
+    ))
 }
 
 /// What ended a session, which may be long: below the table.
@@ -193,7 +211,12 @@ mod tests {
             allocation: AllocationRole::Writer,
             peers: vec![PeerRow {
                 name: "router-a".into(),
-                address: "2001:db8:0:1::1".parse().unwrap(),
+                address: Some("2001:db8:0:1::1".parse().unwrap()),
+                router_id: None,
+                hold_time: 90,
+                capabilities: Vec::new(),
+                messages_sent: 40,
+                messages_received: 12,
                 peer_asn: 4_200_000_001,
                 local_asn: 64500,
                 state: "OpenConfirm".into(),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::labels::{Labels, Selector};
 use crate::names::{NamespacedName, ObjectName, ServiceKey, Uid};
 use crate::password::Password;
-use crate::peer::{OwnRole, PeerAsn};
+use crate::peer::{Neighbour, OwnRole, PeerAsn};
 use crate::route::{Family, RouteAttributes};
 
 /// A Service of type LoadBalancer (core/v1).
@@ -335,15 +335,15 @@ pub struct BgpPeer {
     pub name: ObjectName,
     /// `metadata.labels`, an input of the `route` decision.
     pub labels: Labels,
-    /// `spec.peerAddress`.
-    pub address: IpAddr,
+    /// `spec.peerAddress`, `spec.peerRange` or `spec.peerInterface`.
+    pub neighbour: Neighbour,
     /// `spec.peerPort`, 179 by default.
     pub port: u16,
     /// `spec.peerASN`, 1 to 4294967295, or `spec.dynamicASN`.
     pub asn: PeerAsn,
     /// `spec.localASN`, in place of the SpeakerConfig's.
     pub local_asn: Option<u32>,
-    /// `spec.sourceAddress`: of the family of `address`.
+    /// `spec.sourceAddress`: of the family of the neighbour's address.
     pub source_address: Option<IpAddr>,
     /// `spec.sourceInterface`: connections go out by it.
     #[serde(default)]
@@ -366,6 +366,9 @@ pub struct BgpPeer {
     pub password: Option<Password>,
     /// `spec.passive`: wait for the peer to connect.
     pub passive: bool,
+    /// `spec.redirectPort`: connections of the peer to this port are handed to the speaker's own.
+    #[serde(default)]
+    pub redirect_port: Option<u16>,
     /// `spec.families`: both by default.
     pub families: Vec<Family>,
     /// `spec.nextHop.ipv4`, in place of the session's own address.

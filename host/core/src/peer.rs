@@ -1,6 +1,65 @@
-//! What a BGP neighbour may be: its AS number, and its role.
+//! What a BGP neighbour may be: where it is, its AS number, and its role.
 
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+/// Where the neighbours of a BGPPeer are.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Neighbour {
+    /// One router: `spec.peerAddress`.
+    Address(IpAddr),
+    /// Whoever of this prefix connects: `spec.peerRange`.
+    Range {
+        /// Their addresses.
+        prefix: IpNet,
+        /// How many at once, from 1 on.
+        most: u16,
+    },
+    /// The router that is heard on this interface (unnumbered): `spec.peerInterface`.
+    Interface(Arc<str>),
+}
+
+impl Neighbour {
+    /// The router's address, where it is known before it is heard of.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Range { .. } | Self::Interface(_) => None,
+        }
+    }
+
+    /// The field of a BGPPeer that says it.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Address(_) => "spec.peerAddress",
+            Self::Range { .. } => "spec.peerRange",
+            Self::Interface(_) => "spec.peerInterface",
+        }
+    }
+
+    /// Whether both may be one router at the other end of one session.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Range { prefix, .. }, Self::Range { prefix: other, .. }) => prefix == other,
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for Neighbour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Range { prefix, .. } => write!(f, "{prefix}"),
+            Self::Interface(interface) => write!(f, "{interface}"),
+        }
+    }
+}
 
 /// Which AS number the neighbour must have.
 ///

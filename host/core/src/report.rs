@@ -1,7 +1,7 @@
 //! What a speaker tells its tools: the answers of `bellhop status`, `routes` and `explain`, as they go over the socket
 //! and as `-o json` prints them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -101,10 +101,14 @@ pub enum AllocationRole {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerRow {
-    /// Name of the BGPPeer.
+    /// Name of the BGPPeer, for a router of a range with its address, as `racks/192.0.2.7`.
     pub name: String,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its address; absent for one on an interface that was not heard yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Its BGP Identifier, while a session is up.
+    #[serde(rename = "routerID", default, skip_serializing_if = "Option::is_none")]
+    pub router_id: Option<Ipv4Addr>,
     /// Its AS number.
     pub peer_asn: u32,
     /// Ours towards it.
@@ -115,6 +119,18 @@ pub struct PeerRow {
     pub up_seconds: Option<u64>,
     /// Families in use.
     pub families: Vec<Family>,
+    /// Hold time in seconds: the one agreed on, or the one offered.
+    #[serde(default)]
+    pub hold_time: u64,
+    /// What else both sides can, in the words of the field; empty without a session.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// Messages of every type sent in all sessions.
+    #[serde(default)]
+    pub messages_sent: u64,
+    /// Messages of every type received in all sessions.
+    #[serde(default)]
+    pub messages_received: u64,
     /// Prefixes it is to hear.
     pub wanted: usize,
     /// Prefixes sent.
@@ -218,6 +234,9 @@ pub struct RouteRow {
     pub attributes: Arc<RouteAttributes>,
     /// True once handed to the session's socket.
     pub sent: bool,
+    /// Why it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<String>,
 }
 
 /// Where an aggregate comes from.

@@ -1,21 +1,42 @@
-//! Which BGPPeer has which address and port: a router is one BGPPeer.
+//! Which BGPPeer has which router: for the same nodes a router is one BGPPeer.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use bellhop_api::Reason;
+use bellhop_core::peer::Neighbour;
 use bellhop_core::{ObjectRef, Problem};
 
 use crate::convert::Projection;
 
-/// Address and port of a BGPPeer.
-pub(crate) type Endpoint = (IpAddr, u16);
+/// Where the router of a BGPPeer is, and for which nodes. Racks whose routers all have one address are BGPPeers of their own;
+/// that they select different nodes shows on the nodes alone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Endpoint {
+    neighbour: Neighbour,
+    /// Of no meaning for a range.
+    port: Option<u16>,
+    nodes: String,
+}
 
 /// The endpoint of a BGPPeer; `None` for any other kind.
 pub(crate) fn endpoint_of(projection: &Projection) -> Option<Endpoint> {
-    match projection {
-        Projection::Peer(peer) => Some((peer.address, peer.port)),
-        _ => None,
+    let Projection::Peer(peer) = projection else { return None };
+    let (neighbour, port) = match &peer.neighbour {
+        // How many there may be makes no other range of it.
+        Neighbour::Range { prefix, .. } => (Neighbour::Range { prefix: *prefix, most: 1 }, None),
+        one => (one.clone(), Some(peer.port)),
+    };
+    Some(Endpoint { neighbour, port, nodes: format!("{:?}", peer.node_selector) })
+}
+
+impl Endpoint {
+    /// As in the field of a BGPPeer, with its port where it has an address.
+    fn shown(&self) -> String {
+        match (self.neighbour.address(), self.port) {
+            (Some(address), Some(port)) => SocketAddr::new(address, port).to_string(),
+            _ => self.neighbour.to_string(),
+        }
     }
 }
 
@@ -37,18 +58,24 @@ impl Endpoints {
         wanted: Option<Endpoint>,
     ) -> Result<Vec<ObjectRef>, Box<Problem>> {
         self.waiting.remove(name);
-        if let Some(endpoint) = wanted {
+        if let Some(endpoint) = wanted.clone() {
             if let Some(owner) = self.held.get(&endpoint).filter(|owner| *owner != name) {
-                let message = format!("is the address and port of {owner} already; a router is one BGPPeer");
-                let shown = SocketAddr::from(endpoint).to_string();
+                let what = match &endpoint.neighbour {
+                    Neighbour::Address(_) => "the address and port",
+                    Neighbour::Range { .. } => "the range",
+                    Neighbour::Interface(_) => "the interface",
+                };
+                let message =
+                    format!("is {what} of {owner} already; for the same nodes a router is one BGPPeer");
+                let field = endpoint.neighbour.field();
                 let reason = Reason::DuplicatePeer.as_str();
+                let problem = Problem::new(name.clone(), reason, field, endpoint.shown(), message);
                 self.waiting.insert(name.clone(), endpoint);
-                let problem = Problem::new(name.clone(), reason, "spec.peerAddress", shown, message);
                 return Err(Box::new(problem));
             }
             self.held.insert(endpoint, name.clone());
         }
-        let Some(let_go) = held.filter(|held| Some(*held) != wanted) else { return Ok(Vec::new()) };
+        let Some(let_go) = held.filter(|held| Some(held) != wanted.as_ref()) else { return Ok(Vec::new()) };
         if self.held.get(&let_go) == Some(name) {
             self.held.remove(&let_go);
         }

@@ -354,7 +354,10 @@ impl Ledger {
             .nodes()
             .values()
             .flat_map(|node| node.addresses.iter().map(|address| (*address, format!("Node/{}", node.name))));
-        let peers = world.peers().values().map(|peer| (peer.address, format!("BGPPeer/{}", peer.name)));
+        let peers = world
+            .peers()
+            .values()
+            .filter_map(|peer| Some((peer.neighbour.address()?, format!("BGPPeer/{}", peer.name))));
         let owned: BTreeMap<IpAddr, String> = peers.chain(nodes).collect();
         let before = std::mem::replace(&mut self.claims.owned, owned);
         let mut changed = Vec::new();

@@ -6,11 +6,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::datagram::{self, Datagram};
 
 /// TTL that every packet leaves with (RFC 5881 §5, RFC 5883 §4).
 const TTL: u32 = 255;
@@ -18,29 +20,12 @@ const TTL: u32 = 255;
 const NETWORK_CONTROL: u32 = 0xC0;
 /// Longest payload that is read whole: a packet is 24 octets, with authentication some more; what is longer is no good one.
 const PAYLOAD_MAX: usize = 128;
-/// For the ancillary data of one datagram, which takes less than half of it.
-const CONTROL_MAX: usize = 256;
 
 /// A socket that packets come to, of one family and port.
 #[derive(Debug)]
 pub struct Receiver {
     socket: Socket,
     port: u16,
-}
-
-/// A datagram that came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Datagram {
-    /// Destination address.
-    pub local: IpAddr,
-    /// Source address.
-    pub remote: IpAddr,
-    /// Index of the interface.
-    pub interface: u32,
-    /// TTL or Hop Limit that it arrived with.
-    pub ttl: u8,
-    /// Length of the payload in the buffer given.
-    pub length: usize,
 }
 
 impl Receiver {
@@ -53,14 +38,10 @@ impl Receiver {
         let open = || {
             let domain = if ipv4 { Domain::IPV4 } else { Domain::IPV6 };
             let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
-            if ipv4 {
-                set_flag(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO)?;
-                set_flag(&socket, libc::IPPROTO_IP, libc::IP_RECVTTL)?;
-            } else {
+            if !ipv4 {
                 socket.set_only_v6(true)?;
-                set_flag(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
-                set_flag(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT)?;
             }
+            datagram::tell_more(&socket, ipv4)?;
             socket.bind(&SocketAddr::new(address, port).into())?;
             Ok(socket)
         };
@@ -78,111 +59,18 @@ impl Receiver {
         self.port
     }
 
-    /// Takes the next datagram off the socket; `None` where there is none. One whose ancillary data is not whole is
-    /// dropped.
+    /// Takes the next datagram off the socket; `None` where there is none.
     ///
     /// # Errors
     /// With those of `recvmsg(2)`.
     pub fn receive(&self, payload: &mut [u8; PAYLOAD_MAX]) -> io::Result<Option<Datagram>> {
-        loop {
-            let mut name: libc::sockaddr_storage =
-                // SAFETY: a socket address is plain octets, of which zeros are good ones.
-                unsafe { std::mem::zeroed() };
-            let mut control = Control([0; CONTROL_MAX]);
-            let mut part = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
-            // SAFETY: as above; every field that is not set below is zero, which means nothing.
-            let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-            message.msg_name = (&raw mut name).cast();
-            message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-            message.msg_iov = &raw mut part;
-            message.msg_iovlen = 1;
-            message.msg_control = control.0.as_mut_ptr().cast();
-            message.msg_controllen = CONTROL_MAX;
-            // SAFETY: name, part and control outlive the call, and their lengths are those given.
-            let length =
-                unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
-            if length < 0 {
-                let error = io::Error::last_os_error();
-                return match error.kind() {
-                    io::ErrorKind::WouldBlock => Ok(None),
-                    io::ErrorKind::Interrupted => continue,
-                    _ => Err(error),
-                };
-            }
-            // SAFETY: the kernel has filled `name` with a socket address of its family.
-            let remote = unsafe { ip_of((&raw const name).cast()) };
-            // SAFETY: `message` is as recvmsg left it, and its control data is still there.
-            let told = unsafe { ancillary(&message) };
-            let length = usize::try_from(length).unwrap_or_default();
-            if let (Some(remote), Some((local, interface)), Some(ttl)) = (remote, told.to, told.ttl) {
-                return Ok(Some(Datagram { local, remote, interface, ttl, length }));
-            }
-        }
+        datagram::receive(&self.socket, payload)
     }
 }
 
 /// A buffer for one payload.
 pub fn payload() -> [u8; PAYLOAD_MAX] {
     [0; PAYLOAD_MAX]
-}
-
-#[repr(C, align(8))]
-struct Control([u8; CONTROL_MAX]);
-
-#[derive(Default)]
-struct Told {
-    to: Option<(IpAddr, u32)>,
-    ttl: Option<u8>,
-}
-
-/// What came beside a datagram.
-///
-/// # Safety
-/// `message` must be as `recvmsg` left it, with its control data still there.
-unsafe fn ancillary(message: &libc::msghdr) -> Told {
-    let mut told = Told::default();
-    // SAFETY: by the caller's word the header and its control data are those of a recvmsg.
-    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
-    while !next.is_null() {
-        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give null, or a header that is whole within the control data.
-        let header = unsafe { &*next };
-        // SAFETY: the data of a header begins behind it; what is read is of the type that level and kind say, and the length
-        // of each is checked.
-        unsafe {
-            let data = libc::CMSG_DATA(next);
-            let holds = |size: usize| header.cmsg_len as usize >= libc::CMSG_LEN(size as u32) as usize;
-            match (header.cmsg_level, header.cmsg_type) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) if holds(size_of::<libc::in_pktinfo>()) => {
-                    let info = std::ptr::read_unaligned(data.cast::<libc::in_pktinfo>());
-                    let address = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
-                    told.to = Some((address.into(), info.ipi_ifindex.unsigned_abs()));
-                }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if holds(size_of::<libc::in6_pktinfo>()) => {
-                    let info = std::ptr::read_unaligned(data.cast::<libc::in6_pktinfo>());
-                    let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
-                    told.to = Some((address.into(), info.ipi6_ifindex));
-                }
-                (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)
-                    if holds(size_of::<libc::c_int>()) =>
-                {
-                    let ttl = std::ptr::read_unaligned(data.cast::<libc::c_int>());
-                    told.ttl = u8::try_from(ttl).ok();
-                }
-                _ => {}
-            }
-            next = libc::CMSG_NXTHDR(message, next);
-        }
-    }
-    told
-}
-
-/// The IP address of a socket address; `None` where it is of another family.
-///
-/// # Safety
-/// `address` must point to a socket address whose family tells its type.
-unsafe fn ip_of(address: *const libc::sockaddr) -> Option<IpAddr> {
-    // SAFETY: by the caller's word.
-    unsafe { super::tcp::ip_of(address) }
 }
 
 /// A socket that one session sends from.
@@ -331,12 +219,6 @@ pub fn source_towards(remote: IpAddr, interface: Option<&str>) -> io::Result<IpA
     socket.connect(&SocketAddr::new(remote, 9).into())?;
     let own = socket.local_addr()?.as_socket();
     own.map(|own| own.ip()).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
-}
-
-fn set_flag(socket: &impl AsFd, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the option takes an int.
-    unsafe { super::tcp::set(socket, level, option, &on) }
 }
 
 #[cfg(test)]

@@ -9,10 +9,15 @@
 //!         ─► addresses   bind on lo through rtnetlink, renew, find again after a restart
 //!         ─► nftables    only the ports of Services pass to announced addresses
 //!         ◄─ interfaces  the host's own addresses
+//!         ◄► router_advertisement  who is the router on an interface
 //! ```
 
 pub mod addresses;
 pub mod bfd;
+mod datagram;
 pub mod interfaces;
 pub mod nftables;
+pub mod router_advertisement;
 pub mod tcp;
+
+pub use datagram::Datagram;

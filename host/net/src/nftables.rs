@@ -32,6 +32,7 @@ mod expression;
 mod fake;
 mod kernel;
 mod message;
+pub mod redirect;
 mod ruleset;
 
 pub use fake::FakeFilter;
@@ -39,6 +40,12 @@ pub use kernel::{NfTables, NfTablesWatch};
 
 /// Name of our table, of family inet.
 pub const TABLE: &str = "bellhop";
+
+/// `NFPROTO_IPV4`.
+const NFPROTO_IPV4: u8 = 2;
+
+/// `NFPROTO_IPV6`.
+const NFPROTO_IPV6: u8 = 10;
 
 /// Refusals that are answered, each second and at once; more are dropped. Enough for people and monitors that knock at
 /// closed ports, too few to be worth a forged source.

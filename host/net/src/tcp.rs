@@ -90,7 +90,7 @@ pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
 /// Neighbours with a password must sign what they send; the keys are there before the first of them can connect.
 pub fn listen<'a>(
     address: SocketAddr,
-    passwords: impl IntoIterator<Item = (IpAddr, &'a Password)>,
+    passwords: impl IntoIterator<Item = (IpNet, &'a Password)>,
 ) -> io::Result<TcpListener> {
     let open = move || {
         let socket =
@@ -101,8 +101,8 @@ pub fn listen<'a>(
         }
         security::answer_from_near(&socket, address)?;
         for (neighbour, password) in passwords {
-            if neighbour.is_ipv4() == address.is_ipv4() {
-                set_password(&socket, IpNet::from(neighbour), Some(password))?;
+            if neighbour.addr().is_ipv4() == address.is_ipv4() {
+                set_password(&socket, neighbour, Some(password))?;
             }
         }
         socket.bind(&address.into())?;

@@ -42,7 +42,11 @@ fn password(text: &str) -> Password {
 }
 
 fn listen(address: &str, known: &[(IpAddr, &Password)]) -> TcpListener {
-    tcp::listen(SocketAddr::new(address.parse().unwrap(), 0), known.iter().copied()).unwrap()
+    tcp::listen(
+        SocketAddr::new(address.parse().unwrap(), 0),
+        known.iter().map(|(neighbour, password)| ((*neighbour).into(), *password)),
+    )
+    .unwrap()
 }
 
 async fn dial(

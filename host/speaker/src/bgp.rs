@@ -23,8 +23,12 @@ mod core;
 mod listener;
 mod log;
 mod paths;
+mod ranges;
+mod redirect;
+mod session;
 mod snapshot;
 mod transport;
+mod unnumbered;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -35,7 +39,7 @@ use bellhop_bgp::PeerConfigError;
 pub use bellhop_bgp::{GracefulRestart, State};
 pub use bellhop_core::announce::RouteChange;
 use bellhop_core::objects::BfdProfile;
-use bellhop_core::peer::{OwnRole, PeerAsn};
+use bellhop_core::peer::{Neighbour, OwnRole, PeerAsn};
 use bellhop_core::{Family, ObjectName, Password, RouteAttributes};
 use bellhop_runtime::http::Heartbeat;
 use ipnet::IpNet;
@@ -49,6 +53,9 @@ const COMMANDS: usize = 64;
 /// Reports of all connections that wait for the core, each at most one read of 16 kB.
 const REPORTS: usize = 256;
 
+/// Name of a session: that of its BGPPeer, and for one of a range with the neighbour's address, as `racks/192.0.2.7`.
+pub type SessionName = Arc<str>;
+
 /// What the BGP task is to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BgpConfig {
@@ -56,7 +63,7 @@ pub struct BgpConfig {
     pub local_asn: u32,
     /// BGP Identifier of the node.
     pub router_id: Ipv4Addr,
-    /// Where to wait for passive peers; nothing is opened unless some peer is passive.
+    /// Where to wait for peers that connect; nothing is opened unless some peer is passive or a range.
     pub listen: Option<ListenConfig>,
     /// The process restarted within one boot of the node: OPENs carry the R bit of graceful restart.
     pub restarting: bool,
@@ -78,9 +85,9 @@ pub struct ListenConfig {
 pub struct PeerConfig {
     /// Name of the BGPPeer.
     pub name: ObjectName,
-    /// The neighbour's address; no two peers share one.
-    pub peer_address: IpAddr,
-    /// The neighbour's TCP port, 179 by custom.
+    /// Where the neighbour is; no two peers share one.
+    pub neighbour: Neighbour,
+    /// The neighbour's TCP port, 179 by custom; of no meaning for a range.
     pub peer_port: u16,
     /// The AS number that the neighbour must have.
     pub peer_asn: PeerAsn,
@@ -98,6 +105,8 @@ pub struct PeerConfig {
     pub next_hop_v6: Option<Ipv6Addr>,
     /// Wait for the neighbour instead of dialling.
     pub passive: bool,
+    /// The port of the neighbour's connections that are redirected to the one listened on.
+    pub redirect_port: Option<u16>,
     /// Proposed hold time: 0, or 3 to 65535 s.
     pub hold_time: Duration,
     /// Keepalive interval; at most and by default a third of the negotiated hold time.
@@ -188,11 +197,11 @@ pub enum PeerProblem {
     /// A value is out of bounds.
     #[error(transparent)]
     Config(#[from] PeerConfigError),
-    /// Another peer has the address.
-    #[error("peer_address: {address} is the address of peer {other} too; each neighbour needs its own")]
-    AddressTaken {
-        /// The address.
-        address: IpAddr,
+    /// Another peer is the same neighbour.
+    #[error("{field}: {neighbour} is that of BGPPeer/{other} on this node too; each neighbour needs its own", field = neighbour.field())]
+    Taken {
+        /// The neighbour.
+        neighbour: Neighbour,
         /// The peer that has it.
         other: ObjectName,
     },
@@ -273,9 +282,9 @@ impl BgpHandle {
         self.snapshots.clone()
     }
 
-    /// What a peer was sent and still has, empty without a session: its Adj-RIB-Out. Copies every route, so it is for
-    /// people and tests.
-    pub fn routes_sent(&self, peer: &ObjectName) -> BTreeMap<IpNet, Arc<RouteAttributes>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).routes_sent(peer)
+    /// What a session's neighbour was sent and still has, empty without a session: its Adj-RIB-Out. Copies every route, so it is
+    /// for people and tests.
+    pub fn routes_sent(&self, session: &SessionName) -> BTreeMap<IpNet, Arc<RouteAttributes>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).routes_sent(session)
     }
 }

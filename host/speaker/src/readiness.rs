@@ -78,7 +78,9 @@ mod tests {
 
     fn snapshot(ready: bool, state: State, sent: usize) -> Arc<BgpSnapshot> {
         let peer = PeerSnapshot {
-            address: [192, 0, 2, 1].into(),
+            peer: "router".into(),
+            address: Some([192, 0, 2, 1].into()),
+            router_id: None,
             peer_asn: 64_500,
             local_asn: 64_501,
             state,
@@ -86,6 +88,7 @@ mod tests {
             hold_time: 90,
             families: Vec::new(),
             graceful_restart: false,
+            capabilities: Vec::new(),
             prefixes_wanted: 2,
             prefixes_sent: sent,
             updates_sent: 0,

@@ -15,6 +15,7 @@ use bellhop_core::objects::{
     BgpPeer, DecisionPolicy, FailurePolicy, FamilyPolicy, Hook, Initial, Node, Readiness, Service,
     TrafficPolicy,
 };
+use bellhop_core::peer::Neighbour;
 use bellhop_core::route::{Community, Family, RouteAttributes};
 use bellhop_policy_engine::Engine;
 use bellhop_policy_engine::guest::{Guest, GuestError, GuestRoute, Noted, RouteQuestion};
@@ -334,7 +335,7 @@ fn core_request() -> RouteRequest {
     let peer = BgpPeer {
         name: "router-a".into(),
         labels: labels([("role", "edge")]),
-        address: [192, 0, 2, 1].into(),
+        neighbour: Neighbour::Address([192, 0, 2, 1].into()),
         port: 179,
         asn: 64496.into(),
         local_asn: None,
@@ -348,6 +349,7 @@ fn core_request() -> RouteRequest {
         ttl_security: None,
         password_secret: None,
         password: None,
+        redirect_port: None,
         passive: false,
         families: Family::ALL.to_vec(),
         next_hop_v4: None,

@@ -11,6 +11,7 @@ use bellhop_core::objects::{
     AddressClaim, AddressPool, AddressRange, Advertisement, BgpPeer, Endpoint, EndpointSlice, FamilyPolicy,
     Holder, Namespace, Node, Port, Protocol, Readiness, Service, SpeakerConfig, TrafficPolicy,
 };
+use bellhop_core::peer::Neighbour;
 use bellhop_core::route::{Community, Family, LargeCommunity, RouteAttributes};
 use bellhop_lab::plan::CLUSTER_ASN;
 
@@ -90,7 +91,7 @@ fn router() -> BgpPeer {
     BgpPeer {
         name: ROUTER.name().into(),
         labels: labels([("role", "edge")]),
-        address: ROUTER.ipv4().into(),
+        neighbour: Neighbour::Address(ROUTER.ipv4().into()),
         port: 179,
         asn: ROUTER.asn().into(),
         local_asn: None,
@@ -104,6 +105,7 @@ fn router() -> BgpPeer {
         ttl_security: None,
         password_secret: None,
         password: None,
+        redirect_port: None,
         passive: false,
         families: Family::ALL.to_vec(),
         next_hop_v4: None,

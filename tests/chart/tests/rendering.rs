@@ -123,7 +123,7 @@ fn a_wrong_value_is_refused_with_its_place_and_what_would_be_right() {
         ("speaker.port=179", "at '/speaker/port': minimum: got 179, want 1,024"),
         (
             "speaker.extraCapabilities={SYS_ADMIN}",
-            "at '/speaker/extraCapabilities/0': value must be 'NET_BIND_SERVICE'",
+            "at '/speaker/extraCapabilities/0': value must be one of 'NET_BIND_SERVICE', 'NET_RAW'",
         ),
         (
             "speaker.terminationGracePeriodSeconds=5",
@@ -256,7 +256,7 @@ fn every_container_forgoes_what_it_does_not_need() {
                 assert_eq!(context["privileged"], Value::Null, "{title}");
                 assert_eq!(context["capabilities"]["drop"], json!(["ALL"]), "{title}");
                 let added = context["capabilities"]["add"].as_array().cloned().unwrap_or_default();
-                let allowed = if speaker { &["NET_ADMIN", "NET_BIND_SERVICE"][..] } else { &[] };
+                let allowed = if speaker { &["NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW"][..] } else { &[] };
                 assert!(
                     added.iter().all(|name| allowed.iter().any(|allowed| name == allowed)),
                     "{title}: {added:?}"

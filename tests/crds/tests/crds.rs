@@ -144,8 +144,11 @@ fn what_is_right_is_taken(server: &Server) {
         (
             "BGPPeer",
             "r",
-            "{peerAddress: 'fe80::1', peerASN: 4294967294, gracefulRestart: {restartTime: 4095s}}",
+            "{peerAddress: 'fe80::1', sourceInterface: eth0, peerASN: 4294967294, gracefulRestart: {restartTime: 4095s}}",
         ),
+        ("BGPPeer", "r", "{peerRange: {prefix: 192.0.2.0/24}, dynamicASN: external, redirectPort: 179}"),
+        ("BGPPeer", "r", "{peerRange: {prefix: '2001:db8::/64', maxSessions: 1000}, peerASN: 64496}"),
+        ("BGPPeer", "r", "{peerInterface: eth1, dynamicASN: external, bfd: {profile: fast}}"),
         ("BGPPeer", "r", &format!("{{{peer}, ttlSecurity: 254, passwordSecret: router-a.password}}")),
         ("Advertisement", "a", "{}"),
         ("Advertisement", "a", "{pools: [], poolSelector: {matchLabels: {reach: internet}}}"),

@@ -197,7 +197,7 @@ fn nothing_is_required_that_has_a_sensible_default() {
         "AddressClaim.spec.holders[].uid",
         "AddressPool.spec.addresses",
         "BGPPeer.spec.bfd.profile",
-        "BGPPeer.spec.peerAddress",
+        "BGPPeer.spec.peerRange.prefix",
         "BGPPeer.spec.role.name",
         "DecisionPolicy.spec.hook",
         "DecisionPolicy.spec.plugin",

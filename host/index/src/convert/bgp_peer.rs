@@ -7,7 +7,7 @@ use std::time::Duration;
 use bellhop_api::{BGPPeerSpec, DynamicASN, IpFamily, Reason, RoleName};
 use bellhop_core::Family;
 use bellhop_core::objects::{BgpPeer, PeerBfd};
-use bellhop_core::peer::{OwnRole, PeerAsn, Role};
+use bellhop_core::peer::{Neighbour, OwnRole, PeerAsn, Role};
 
 use super::metadata::Metadata;
 use super::{fields, selector};
@@ -26,14 +26,14 @@ const RESTART_TIME_MAX: Duration = Duration::from_secs(4095);
 const SHUTDOWN_TEXT_MAX: usize = 255;
 
 pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Report) -> Option<Arc<BgpPeer>> {
-    let address = fields::address(&spec.peer_address, "spec.peerAddress", report);
+    let neighbour = neighbour(spec, report);
     let asn = peer_asn(spec, report);
     if let Some(asn) = spec.local_asn {
         check_asn(asn, "spec.localASN", report);
     }
     let source_address =
         spec.source_address.as_deref().and_then(|text| fields::address(text, "spec.sourceAddress", report));
-    if let (Some(peer), Some(source)) = (address, source_address)
+    if let (Some(peer), Some(source)) = (neighbour.as_ref().and_then(Neighbour::address), source_address)
         && peer.is_ipv4() != source.is_ipv4()
     {
         let message = format!("must be of the family of spec.peerAddress ({})", Family::of(peer));
@@ -104,10 +104,8 @@ pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Repor
         let message = "must be the name of a BFDProfile: lower-case letters, digits, - and .";
         report.wrong(Reason::InvalidValue, "spec.bfd.profile", profile, message);
     }
-    if let Some(interface) = spec.source_interface.as_deref().filter(|name| !is_interface(name)) {
-        let message = "must be the name of an interface, as eth0 or bond0.100: at most 15 characters without spaces, / and :";
-        report.wrong(Reason::InvalidValue, "spec.sourceInterface", interface, message);
-    }
+    check_interface(spec.source_interface.as_deref(), "spec.sourceInterface", report);
+    check_redirect(spec, report);
     if let Some(text) = spec.shutdown_text.as_deref().filter(|text| text.len() > SHUTDOWN_TEXT_MAX) {
         let message = format!("has {} octets of UTF-8 and may have at most {SHUTDOWN_TEXT_MAX}", text.len());
         report.wrong(Reason::TooLarge, "spec.shutdownText", text, message);
@@ -115,7 +113,7 @@ pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Repor
     Some(Arc::new(BgpPeer {
         name: metadata.name,
         labels: metadata.labels,
-        address: address?,
+        neighbour: neighbour?,
         port: spec.peer_port,
         asn: asn?,
         local_asn: spec.local_asn,
@@ -131,6 +129,7 @@ pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Repor
         password_secret: secret.map(Into::into),
         password: None,
         passive: spec.passive,
+        redirect_port: spec.redirect_port,
         families: spec
             .families
             .iter()
@@ -153,6 +152,70 @@ pub(crate) fn convert(metadata: Metadata, spec: &BGPPeerSpec, report: &mut Repor
         shutdown_text: spec.shutdown_text.as_deref().map(Into::into),
         log_messages: spec.log_messages,
     }))
+}
+
+/// Where the router is: one of three fields says it.
+fn neighbour(spec: &BGPPeerSpec, report: &mut Report) -> Option<Neighbour> {
+    let neighbour = match (&spec.peer_address, &spec.peer_range, &spec.peer_interface) {
+        (Some(text), None, None) => {
+            let address = fields::address(text, "spec.peerAddress", report)?;
+            let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            if link_local && spec.source_interface.is_none() {
+                let message = "is link-local and needs spec.sourceInterface, as sourceInterface: eth0, or \
+                               spec.peerInterface in its place";
+                report.wrong(Reason::MissingField, "spec.peerAddress", text, message);
+            }
+            return Some(Neighbour::Address(address));
+        }
+        (None, Some(range), None) => {
+            let prefix = fields::prefix(&range.prefix, "spec.peerRange.prefix", report)?;
+            Neighbour::Range { prefix, most: range.max_sessions }
+        }
+        (None, None, Some(interface)) => {
+            check_interface(Some(interface), "spec.peerInterface", report);
+            Neighbour::Interface(interface.as_str().into())
+        }
+        (address, range, interface) => {
+            let given = [
+                address.as_ref().map(|_| "spec.peerAddress"),
+                range.as_ref().map(|_| "spec.peerRange"),
+                interface.as_ref().map(|_| "spec.peerInterface"),
+            ];
+            let given: Vec<&str> = given.into_iter().flatten().collect();
+            let reason = if given.is_empty() { Reason::MissingField } else { Reason::ConflictingFields };
+            let message = "needs one of spec.peerAddress, as peerAddress: 192.0.2.1, spec.peerRange and spec.peerInterface";
+            report.wrong(reason, "spec.peerAddress", given.join(" and "), message);
+            return None;
+        }
+    };
+    for (field, value) in
+        [("spec.sourceAddress", &spec.source_address), ("spec.sourceInterface", &spec.source_interface)]
+    {
+        if let Some(value) = value {
+            report.wrong(Reason::ConflictingFields, field, value, "stands beside spec.peerAddress alone");
+        }
+    }
+    Some(neighbour)
+}
+
+/// Where connections of the router may be redirected.
+fn check_redirect(spec: &BGPPeerSpec, report: &mut Report) {
+    let Some(port) = spec.redirect_port else { return };
+    let why = match () {
+        () if spec.password_secret.is_some() => {
+            "cannot stand beside spec.passwordSecret: the password signs the port that the router dialled (RFC 2385)"
+        }
+        () if spec.peer_interface.is_some() => "cannot stand beside spec.peerInterface, where the nodes dial",
+        () => return,
+    };
+    report.wrong(Reason::ConflictingFields, "spec.redirectPort", port.to_string(), why);
+}
+
+fn check_interface(name: Option<&str>, field: &str, report: &mut Report) {
+    if let Some(interface) = name.filter(|name| !is_interface(name)) {
+        let message = "must be the name of an interface, as eth0 or bond0.100: at most 15 characters without spaces, / and :";
+        report.wrong(Reason::InvalidValue, field, interface, message);
+    }
 }
 
 /// Which AS number the router must have: one of the two fields says it.

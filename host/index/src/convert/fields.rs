@@ -44,6 +44,27 @@ fn refused(address: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// A network, or `None` with a problem.
+pub(crate) fn prefix(text: &str, field: &str, report: &mut Report) -> Option<IpNet> {
+    match text.parse().ok().filter(|net: &IpNet| !net.addr().is_multicast() && net.prefix_len() > 0) {
+        Some(net) if net.trunc() == net => Some(net),
+        Some(net) => {
+            report.wrong(
+                Reason::InvalidRange,
+                field,
+                text,
+                format!("has host bits set; write {}", net.trunc()),
+            );
+            None
+        }
+        None => {
+            let message = "must be a CIDR of hosts as 192.0.2.0/24 or 2001:db8::/64";
+            report.wrong(Reason::InvalidRange, field, text, message);
+            None
+        }
+    }
+}
+
 /// A CIDR, a range `a-b` or a single address, or `None` with a problem.
 pub(crate) fn range(text: &str, field: &str, report: &mut Report) -> Option<AddressRange> {
     let found = if text.contains('/') { cidr(text) } else { first_to_last(text) };

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use bellhop_core::Family;
 use bellhop_core::objects::{Aggregation, FamilyPolicy, Port, Protocol, Readiness, TrafficPolicy};
+use bellhop_core::peer::Neighbour;
 
 use super::*;
 
@@ -358,6 +359,52 @@ fn a_wrong_peer_is_told_what_would_be_right() {
         ("peerPort: 0", ["spec.peerPort", "0", "from 1 to 65535"]),
     ] {
         wrong(&own("BGPPeer", &format!("peerAddress: 192.0.2.1, peerASN: 64512, {more}")), &parts);
+    }
+    for (spec, parts) in [
+        ("peerASN: 64512", ["spec.peerAddress", "", "needs one of"]),
+        (
+            "peerASN: 64512, peerAddress: 192.0.2.1, peerRange: {prefix: 192.0.2.0/24}",
+            ["spec.peerAddress", "spec.peerAddress and spec.peerRange", "needs one of"],
+        ),
+        (
+            "peerASN: 64512, peerRange: {prefix: 192.0.2.1/24}",
+            ["spec.peerRange.prefix", "192.0.2.1/24", "write 192.0.2.0/24"],
+        ),
+        ("peerASN: 64512, peerRange: {prefix: 192.0.2.1}", ["spec.peerRange.prefix", "192.0.2.1", "a CIDR"]),
+        ("peerASN: 64512, peerRange: {prefix: '::/0'}", ["spec.peerRange.prefix", "::/0", "a CIDR of hosts"]),
+        ("peerASN: 64512, peerInterface: eth0:1", ["spec.peerInterface", "eth0:1", "15 characters"]),
+        (
+            "peerASN: 64512, peerInterface: eth0, sourceInterface: eth1",
+            ["spec.sourceInterface", "eth1", "beside spec.peerAddress alone"],
+        ),
+        ("peerASN: 64512, peerAddress: 'fe80::1'", ["spec.peerAddress", "fe80::1", "spec.sourceInterface"]),
+        (
+            "peerASN: 64512, peerAddress: 192.0.2.1, redirectPort: 179, passwordSecret: a",
+            ["spec.redirectPort", "179", "RFC 2385"],
+        ),
+        ("peerASN: 64512, peerInterface: eth0, redirectPort: 179", ["spec.redirectPort", "179", "dial"]),
+    ] {
+        wrong(&own("BGPPeer", spec), &parts);
+    }
+}
+
+#[test]
+fn a_peer_may_be_a_range_or_an_interface() {
+    for (spec, neighbour) in [
+        (
+            "peerRange: {prefix: 192.0.2.0/24}",
+            Neighbour::Range { prefix: "192.0.2.0/24".parse().unwrap(), most: 100 },
+        ),
+        (
+            "peerRange: {prefix: '2001:db8::/64', maxSessions: 3}",
+            Neighbour::Range { prefix: "2001:db8::/64".parse().unwrap(), most: 3 },
+        ),
+        ("peerInterface: eth0.100", Neighbour::Interface("eth0.100".into())),
+    ] {
+        let Projection::Peer(peer) = right(&own("BGPPeer", &format!("dynamicASN: external, {spec}"))) else {
+            panic!("no peer")
+        };
+        assert_eq!(peer.neighbour, neighbour);
     }
 }
 

@@ -172,6 +172,24 @@ fn of_two_peers_with_one_address_the_first_one_stays_and_the_other_follows_it() 
 }
 
 #[test]
+fn racks_whose_routers_have_one_address_are_peers_of_their_own() {
+    let of_rack = |rack: &str| {
+        format!(
+            "apiVersion: bellhop.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {rack}}}\nspec: {{peerInterface: eth1, \
+             dynamicASN: external, nodeSelector: {{matchLabels: {{rack: {rack}}}}}}}\n"
+        )
+    };
+    let mut index = Index::default();
+    assert_eq!(apply(&mut index, "a.yaml", &of_rack("a")), ["+BGPPeer/a"]);
+    assert_eq!(apply(&mut index, "b.yaml", &of_rack("b")), ["+BGPPeer/b"]);
+    let same = of_rack("b").replacen("rack: b", "rack: a", 1);
+    let found = index.apply("b.yaml", same.as_bytes());
+    assert_eq!(short(&found), ["!BGPPeer/b: DuplicatePeer"]);
+    let Some(Delta::Problems(_, problems)) = found.last() else { panic!("no problem") };
+    assert_eq!((&*problems[0].field, &*problems[0].value), ("spec.peerInterface", "eth1"));
+}
+
+#[test]
 fn peers_can_exchange_their_addresses_in_one_edit() {
     let mut index = Index::default();
     let three = |a: &str, b: &str, c: &str| peer("a", a) + &peer("b", b) + &peer("c", c);

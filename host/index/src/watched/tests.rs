@@ -157,7 +157,7 @@ fn of_two_peers_with_one_endpoint_the_first_stays_and_the_other_follows_when_it_
     let exchanged = watched.apply(Kind::BgpPeer, peer("c", "192.0.2.1"));
     assert_eq!(watched.count(Kind::BgpPeer), 2);
     assert!(watched.snapshot().iter().any(|delta| matches!(
-        delta, Delta::Peer(name, Some(peer)) if &**name == "a" && peer.address.to_string() == "192.0.2.2"
+        delta, Delta::Peer(name, Some(peer)) if &**name == "a" && peer.neighbour.to_string() == "192.0.2.2"
     )));
     assert!(short(&exchanged).contains(&"!BGPPeer/a: right".into()), "{exchanged:?}");
 }

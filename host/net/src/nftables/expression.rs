@@ -37,6 +37,12 @@ pub(super) enum Expression {
     Destination { offset: u32, length: u32, set: &'static str },
     /// Destination, transport protocol and destination port together are in the set.
     Service { offset: u32, length: u32, set: &'static str },
+    /// The address, `length` bytes at `offset` of the network header, is in this network.
+    Within { offset: u32, length: u32, network: [u8; 16], mask: [u8; 16] },
+    /// TCP or UDP destination port.
+    DestinationPort(u16),
+    /// The destination is an address of this host.
+    OwnDestination,
     /// The destination is not an address of this host.
     ForeignDestination,
     /// At most so many packets a second, and as many at once.
@@ -55,6 +61,8 @@ pub(super) enum Expression {
     PortUnreachable,
     /// Translates the destination to the address of the interface that the packet came in by.
     Redirect,
+    /// Translates the destination port, for packets of this family (`NFPROTO_IPV4` or `NFPROTO_IPV6`).
+    ToPort { family: u8, port: u16 },
 }
 
 impl Expression {
@@ -95,7 +103,18 @@ impl Expression {
                 payload(list, TRANSPORT_HEADER, 2, 2, register(after + 1));
                 lookup(list, set);
             }
-            Self::ForeignDestination => foreign_destination(list),
+            Self::Within { offset, length, network, mask } => {
+                payload(list, NETWORK_HEADER, offset, length, KEY);
+                let length = length as usize;
+                masked(list, &mask[..length]);
+                compare(list, 0, &network[..length]);
+            }
+            Self::DestinationPort(port) => {
+                payload(list, TRANSPORT_HEADER, 2, 2, KEY);
+                compare(list, 0, &port.to_be_bytes());
+            }
+            Self::OwnDestination => destination_type(list, 0),
+            Self::ForeignDestination => destination_type(list, 1),
             Self::Limit { per_second, burst } => expression(list, "limit", |data| {
                 data.u64(1, per_second);
                 data.u64(2, 1);
@@ -116,6 +135,18 @@ impl Expression {
                 data.value(2, &[1]);
             }),
             Self::Redirect => expression(list, "redir", |_| {}),
+            Self::ToPort { family, port } => {
+                expression(list, "immediate", |data| {
+                    data.u32(1, KEY);
+                    data.nest(2, |data| data.value(1, &port.to_be_bytes()));
+                });
+                expression(list, "nat", |data| {
+                    // NFT_NAT_DNAT, and where the port is.
+                    data.u32(1, 1);
+                    data.u32(2, family.into());
+                    data.u32(5, KEY);
+                });
+            }
         }
     }
 }
@@ -171,17 +202,23 @@ fn connection_state(list: &mut Attributes<'_>, states: u32) {
         data.u32(2, 0);
         data.u32(1, KEY);
     });
-    expression(list, "bitwise", |data| {
-        data.u32(1, KEY);
-        data.u32(2, KEY);
-        data.u32(3, 4);
-        data.nest(4, |mask| mask.value(1, &states.to_ne_bytes()));
-        data.nest(5, |xor| xor.value(1, &[0; 4]));
-    });
+    masked(list, &states.to_ne_bytes());
     compare(list, 1, &[0; 4]);
 }
 
-fn foreign_destination(list: &mut Attributes<'_>) {
+/// Keeps of the key what the mask has.
+fn masked(list: &mut Attributes<'_>, mask: &[u8]) {
+    expression(list, "bitwise", |data| {
+        data.u32(1, KEY);
+        data.u32(2, KEY);
+        data.u32(3, mask.len() as u32);
+        data.nest(4, |data| data.value(1, mask));
+        data.nest(5, |data| data.value(1, &vec![0; mask.len()]));
+    });
+}
+
+/// The destination is an address of this host by `enum nft_cmp_ops`: 0 for is, 1 for is not.
+fn destination_type(list: &mut Attributes<'_>, operation: u32) {
     /// `RTN_LOCAL` (linux/rtnetlink.h).
     const LOCAL: u32 = 2;
     expression(list, "fib", |data| {
@@ -190,7 +227,7 @@ fn foreign_destination(list: &mut Attributes<'_>) {
         data.u32(2, 3);
         data.u32(1, KEY);
     });
-    compare(list, 1, &LOCAL.to_ne_bytes());
+    compare(list, operation, &LOCAL.to_ne_bytes());
 }
 
 fn verdict(list: &mut Attributes<'_>, code: i32, chain: Option<&str>) {

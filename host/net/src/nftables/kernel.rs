@@ -79,7 +79,7 @@ impl NfTables {
 
     /// Sends a transaction and reads the answer. The kernel carries it out inside the system call, so that the answer
     /// is there when the call returns.
-    fn commit(&mut self, transaction: &Transaction) -> Result<(), FilterError> {
+    pub(super) fn commit(&mut self, transaction: &Transaction) -> Result<(), FilterError> {
         let mut datagram = Vec::with_capacity(DATAGRAM);
         while self.read(&mut datagram).map_err(FilterError::Exchange)? {}
         let send = || {

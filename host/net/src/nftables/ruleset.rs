@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::expression::Expression;
 use super::message::{APPEND, Attributes, Batch, CREATE, Kind, Transaction};
-use super::{FilterTable, REFUSALS_PER_SECOND, TABLE};
+use super::{FilterTable, NFPROTO_IPV4, NFPROTO_IPV6, REFUSALS_PER_SECOND, TABLE};
 
 /// After connection tracking (-200), before destination NAT (-100): here a packet still names the address it was sent
 /// to, and is known to belong to a connection or not. Its fragments were put together at -400.
@@ -51,7 +51,7 @@ struct Words {
 }
 
 const V4: Words = Words {
-    family: 2,
+    family: NFPROTO_IPV4,
     destination: (16, 4),
     addresses: "addresses-v4",
     services: "services-v4",
@@ -62,7 +62,7 @@ const V4: Words = Words {
 };
 
 const V6: Words = Words {
-    family: 10,
+    family: NFPROTO_IPV6,
     destination: (24, 16),
     addresses: "addresses-v6",
     services: "services-v6",

@@ -2,8 +2,9 @@
 
 use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_bgp::ConnectionId;
@@ -47,6 +48,10 @@ pub(super) enum Report {
     Failed(Key, String),
     /// Somebody dialled us.
     Accepted(TcpStream, SocketAddr),
+    /// A router is heard on an interface.
+    Heard(Arc<str>, IpAddr),
+    /// Ports are redirected as wanted, or why they are not.
+    Redirected(Option<String>),
 }
 
 /// How the core ends a connection.

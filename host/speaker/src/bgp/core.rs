@@ -6,11 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bellhop_bgp::{
-    BfdUse, ConnectionId, DownReason, Event, Input, NextHops, Output, Peer, State, StopReason,
-};
+use bellhop_bgp::{ConnectionId, DownReason, Event, Input, Output, StopReason};
+use bellhop_core::peer::Neighbour;
 use bellhop_core::{ObjectName, RouteAttributes};
-use bellhop_net::tcp::{self, DialOptions, Md5Drops};
+use bellhop_net::tcp::{self, Md5Drops};
 use bellhop_runtime::http::Heartbeat;
 use bytes::BytesMut;
 use ipnet::IpNet;
@@ -18,59 +17,38 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::connection::{self, CHUNK, FAREWELL, Farewell, Key, Link, Report};
+use super::connection::{self, CHUNK, FAREWELL, Farewell, Key, Report};
 use super::listener::Listeners;
 use super::log::{self, log};
 use super::paths::{self, Watching};
-use super::snapshot::{BgpSnapshot, FamilyRefusal, PeerSnapshot, unix_milliseconds};
-use super::transport::{password_hint, prepare, transport, ttl};
-use super::{
-    Authentication, BgpConfig, Command, PeerConfig, PeerProblem, REPORTS, RouteChange, ShutdownMode,
-};
+use super::ranges::{self, Admission, LINGER, Range};
+use super::redirect::Redirection;
+use super::session::Session;
+use super::snapshot::{BgpSnapshot, unix_milliseconds};
+use super::transport::{password_hint, prepare};
+use super::unnumbered::Discovery;
+use super::{BgpConfig, Command, REPORTS, RouteChange, SessionName, ShutdownMode};
+use crate::bfd::Paths;
 
-use crate::bfd::{PathStatus, Paths};
+mod configure;
 
-/// The machine gives a dial up by itself; the socket's own limit only has to be longer.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between attempts to open listeners that failed.
 const LISTEN_RETRY: Duration = Duration::from_secs(5);
 
 /// What the handle may look at beside the task. The lock is held for one event or one look, never over an await.
 #[derive(Default)]
 pub(super) struct Shared {
-    peers: BTreeMap<ObjectName, Session>,
+    sessions: BTreeMap<SessionName, Session>,
+    /// Peers of which sessions begin when a neighbour connects.
+    ranges: BTreeMap<ObjectName, Range>,
 }
 
 impl Shared {
-    pub(super) fn routes_sent(&self, peer: &ObjectName) -> BTreeMap<IpNet, Arc<RouteAttributes>> {
-        self.peers
-            .get(peer)
+    pub(super) fn routes_sent(&self, session: &SessionName) -> BTreeMap<IpNet, Arc<RouteAttributes>> {
+        self.sessions
+            .get(session)
             .map(|session| session.machine.routes_sent().into_iter().collect())
             .unwrap_or_default()
-    }
-}
-
-/// One peer: its machine and its connections.
-struct Session {
-    life: u64,
-    config: PeerConfig,
-    machine: Peer,
-    links: HashMap<ConnectionId, Link>,
-    established_since: Option<u64>,
-    /// The count of UPDATEs when the session began.
-    updates_before: u64,
-    /// Half of the restart time is over: connect although what is wanted is not complete.
-    connect_early_at: Option<Instant>,
-    /// What else is to be said of a dial that has no answer.
-    hint: Option<String>,
-    /// What BFD said last of the path.
-    path: Option<PathStatus>,
-}
-
-impl Session {
-    /// Nothing may be dialled or taken: the password is not known.
-    fn is_held(&self) -> bool {
-        self.config.authentication == Authentication::Awaited
     }
 }
 
@@ -86,8 +64,12 @@ pub(super) struct Core {
     listeners: Listeners,
     listen_retry: Option<Instant>,
     watching: Watching,
+    redirection: Redirection,
+    discovery: Discovery,
     lives: u64,
-    names: HashMap<u64, ObjectName>,
+    names: HashMap<u64, SessionName>,
+    /// What was configured last.
+    config: Option<BgpConfig>,
     ready: bool,
     seeds: RandomState,
     /// What was dropped because of passwords, as of the last look.
@@ -112,8 +94,11 @@ impl Core {
             listeners: Listeners::default(),
             listen_retry: None,
             watching: Watching::new(bfd),
+            redirection: Redirection::default(),
+            discovery: Discovery::default(),
             lives: 0,
             names: HashMap::new(),
+            config: None,
             ready: false,
             seeds: RandomState::new(),
             drops: tcp::md5_drops().unwrap_or_default(),
@@ -172,6 +157,11 @@ impl Core {
         result
     }
 
+    /// A seed of a random process for one use.
+    fn seed(&self, of: u64) -> u64 {
+        self.seeds.hash_one(of)
+    }
+
     fn show_turn(&self, show: impl FnOnce(&Heartbeat)) {
         self.heartbeat.as_ref().map(show);
     }
@@ -187,9 +177,9 @@ impl Core {
     }
 
     fn deadline(&self, shared: &Shared) -> Option<Instant> {
-        let sessions = shared.peers.values();
+        let sessions = shared.sessions.values();
         sessions
-            .flat_map(|session| [session.machine.deadline(), session.connect_early_at])
+            .flat_map(|session| [session.machine.deadline(), session.connect_early_at, session.forgotten_at])
             .chain([self.listen_retry])
             .flatten()
             .min()
@@ -205,9 +195,9 @@ impl Core {
             Command::Routes(changes) => self.routes(shared, changes),
             Command::Ready => {
                 self.ready = true;
-                for (name, session) in &mut shared.peers {
+                for session in shared.sessions.values_mut() {
                     session.connect_early_at = None;
-                    self.feed(name, session, Input::Ready);
+                    self.feed(session, Input::Ready);
                     self.pump(session);
                 }
             }
@@ -216,132 +206,29 @@ impl Core {
         }
     }
 
-    fn configure(&mut self, shared: &mut Shared, config: BgpConfig) -> Vec<(ObjectName, PeerProblem)> {
-        let mut problems = Vec::new();
-        let gone: Vec<ObjectName> =
-            shared.peers.keys().filter(|name| !config.peers.contains_key(*name)).cloned().collect();
-        for name in gone {
-            if let Some(mut session) = shared.peers.remove(&name) {
-                self.feed(&name, &mut session, Input::Stop(StopReason::Deconfigured));
-                self.names.remove(&session.life);
-            }
-        }
-        let mut addresses: BTreeMap<IpAddr, ObjectName> = BTreeMap::new();
-        for (name, peer) in &config.peers {
-            if let Some(other) = addresses.get(&peer.peer_address) {
-                let problem = PeerProblem::AddressTaken { address: peer.peer_address, other: other.clone() };
-                problems.push((name.clone(), problem));
-                continue;
-            }
-            addresses.insert(peer.peer_address, name.clone());
-            let result = match shared.peers.get_mut(name) {
-                Some(session) => self.reconfigure(name, session, &config, peer),
-                None => self.add(name, &config, peer).map(|session| {
-                    shared.peers.insert(name.clone(), session);
-                }),
-            };
-            if let Err(problem) = result {
-                problems.push((name.clone(), problem));
-            }
-        }
-        for (name, problem) in &problems {
-            tracing::warn!(peer = %name, %problem, "this peer's configuration cannot be used");
-        }
-        let peers = shared.peers.values().map(|session| &session.config);
-        self.watching.configure(peers, self.seeds.hash_one("bfd"));
-        let passive = config.peers.values().any(|peer| peer.passive);
-        let peers = shared.peers.values().map(|session| &session.config);
-        let passwords = peers
-            .filter_map(|peer| Some((peer.peer_address, peer.authentication.password()?.clone())))
-            .collect();
-        self.listeners.apply(config.listen.filter(|_| passive), passwords, &self.reports);
-        self.plan_listen_retry();
-        problems
-    }
-
-    fn add(
-        &mut self,
-        name: &ObjectName,
-        config: &BgpConfig,
-        peer: &PeerConfig,
-    ) -> Result<Session, PeerProblem> {
-        self.lives += 1;
-        let life = self.lives;
-        let machine = Peer::new(machine_config(config, peer), self.seeds.hash_one(life))?;
-        self.names.insert(life, name.clone());
-        let early = peer.graceful_restart.filter(|_| config.restarting && !self.ready);
-        let mut session = Session {
-            life,
-            config: peer.clone(),
-            machine,
-            links: HashMap::new(),
-            established_since: None,
-            updates_before: 0,
-            connect_early_at: early.map(|restart| Instant::now() + restart.restart_time / 2),
-            hint: None,
-            path: None,
-        };
-        if !session.is_held() {
-            self.feed(name, &mut session, Input::Start);
-        }
-        if self.ready {
-            self.feed(name, &mut session, Input::Ready);
-        }
-        Ok(session)
-    }
-
-    fn reconfigure(
-        &mut self,
-        name: &ObjectName,
-        session: &mut Session,
-        config: &BgpConfig,
-        peer: &PeerConfig,
-    ) -> Result<(), PeerProblem> {
-        let machine = machine_config(config, peer);
-        machine.check()?;
-        let before = std::mem::replace(&mut session.config, peer.clone());
-        let mut moved = transport(&before) != transport(peer);
-        if before.authentication != peer.authentication {
-            // A session that is up and signs goes on with the other password; any other one begins anew with it.
-            let signed = before.authentication.password().is_some();
-            match peer.authentication.password() {
-                Some(password) if signed && session.machine.state() == State::Established => {
-                    tracing::info!(peer = %name, "the password is changed under the session");
-                    session.links.values().for_each(|link| {
-                        link.password.send_replace(Some(password.clone()));
-                    });
-                }
-                _ => moved = true,
-            }
-        }
-        if moved {
-            self.feed(name, session, Input::Stop(StopReason::ConfigurationChange));
-        }
-        let mut outputs = Vec::new();
-        let reset = session.machine.reconfigure(Instant::now(), machine, &mut outputs)?;
-        self.carry_out(name, session, outputs);
-        if moved && !session.is_held() {
-            self.feed(name, session, Input::Start);
-        }
-        if moved || reset {
-            tracing::info!(peer = %name, "reset for its new configuration");
-        }
-        self.pump(session);
-        Ok(())
-    }
-
     fn routes(&mut self, shared: &mut Shared, changes: Vec<RouteChange>) {
         let mut touched = BTreeSet::new();
-        for RouteChange { peer, prefix, attributes } in changes {
-            let Some(session) = shared.peers.get_mut(&peer) else {
+        for change in changes {
+            if let Some(range) = shared.ranges.get_mut(&change.peer) {
+                range.note(&change);
+                let sessions = shared.sessions.values_mut().filter(|session| *session.peer() == change.peer);
+                for session in sessions {
+                    let RouteChange { prefix, attributes, .. } = change.clone();
+                    self.feed(session, Input::Set { prefix, attributes });
+                    touched.insert(session.name.clone());
+                }
+                continue;
+            }
+            let RouteChange { peer, prefix, attributes } = change;
+            let Some(session) = shared.sessions.get_mut(&peer) else {
                 tracing::debug!(%peer, %prefix, "a route for a peer that is not configured");
                 continue;
             };
-            self.feed(&peer, session, Input::Set { prefix, attributes });
+            self.feed(session, Input::Set { prefix, attributes });
             touched.insert(peer);
         }
-        for peer in touched {
-            if let Some(session) = shared.peers.get_mut(&peer) {
+        for name in touched {
+            if let Some(session) = shared.sessions.get_mut(&name) {
                 self.pump(session);
             }
         }
@@ -355,35 +242,36 @@ impl Core {
                 }
                 return;
             }
+            Report::Heard(interface, router) => return self.heard(shared, interface, *router),
+            Report::Redirected(error) => return self.redirection.note(error.clone()),
             Report::Connected(key, _)
             | Report::Received(key, _)
             | Report::Drained(key)
             | Report::Closed(key)
             | Report::Failed(key, _) => *key,
         };
-        let Some(name) = self.names.get(&key.peer).cloned() else { return };
-        let Some(session) = shared.peers.get_mut(&name) else { return };
+        let Some(name) = self.names.get(&key.peer) else { return };
+        let Some(session) = shared.sessions.get_mut(name) else { return };
         let id = key.connection;
         match report {
             Report::Connected(_, local) => {
                 if let Some(link) = session.links.get_mut(&id) {
                     link.open = true;
                 }
-                self.feed(&name, session, opened(id, local.ip()));
+                self.feed(session, opened(id, local.ip()));
             }
-            Report::Received(_, data) => self.feed(&name, session, Input::Received { id, data: &data }),
-            Report::Closed(_) => self.feed(&name, session, Input::Closed { id }),
-            Report::Failed(_, error) => self.feed(&name, session, Input::Failed { id, error: &error }),
-            Report::Drained(_) | Report::Accepted(..) => {}
+            Report::Received(_, data) => self.feed(session, Input::Received { id, data: &data }),
+            Report::Closed(_) => self.feed(session, Input::Closed { id }),
+            Report::Failed(_, error) => self.feed(session, Input::Failed { id, error: &error }),
+            Report::Drained(_) | Report::Accepted(..) | Report::Heard(..) | Report::Redirected(_) => {}
         }
         self.pump(session);
     }
 
     fn accepted(&mut self, shared: &mut Shared, stream: TcpStream, remote: SocketAddr) {
-        let address = remote.ip();
-        let Some((name, session)) =
-            shared.peers.iter_mut().find(|(_, session)| session.config.peer_address == address)
-        else {
+        let known = shared.sessions.values().find(|session| session.is_from(remote));
+        let name = known.map(|session| session.name.clone()).or_else(|| self.begin(shared, remote.ip()));
+        let Some(session) = name.and_then(|name| shared.sessions.get_mut(&name)) else {
             tracing::info!(%remote, "a BGP connection from no peer is closed");
             return;
         };
@@ -401,7 +289,7 @@ impl Core {
             Ok(local) => local,
             Err(error) => {
                 let error = error.to_string();
-                self.feed(name, session, Input::Failed { id, error: &error });
+                self.feed(session, Input::Failed { id, error: &error });
                 return;
             }
         };
@@ -409,18 +297,80 @@ impl Core {
         let (link, ends) = connection::link(key, self.reports.clone(), true);
         session.links.insert(id, link);
         self.tasks.spawn(connection::carry(stream, ends));
-        self.feed(name, session, opened(id, local.ip()));
+        self.feed(session, opened(id, local.ip()));
         self.pump(session);
+    }
+
+    /// The session of a neighbour that connects and has none, where it is of a range that has room.
+    fn begin(&mut self, shared: &mut Shared, neighbour: IpAddr) -> Option<SessionName> {
+        let peer = match ranges::admit(&shared.ranges, &shared.sessions, neighbour) {
+            Admission::Admitted(peer) => peer,
+            Admission::Full(peer, most) => {
+                tracing::warn!(%peer, %neighbour, most, "a neighbour is refused: its range has spec.peerRange.maxSessions sessions");
+                return None;
+            }
+            Admission::Unknown => return None,
+        };
+        let range = shared.ranges.get(&peer)?;
+        let config = self.config.clone()?;
+        let name = ranges::session_name(&peer, neighbour);
+        // The machine's configuration was checked when the range was configured.
+        let mut session = self.open(name.clone(), &config, &range.config, Some(neighbour)).ok()?;
+        for (prefix, attributes) in &range.wanted {
+            self.feed(&mut session, Input::Set { prefix: *prefix, attributes: Some(attributes.clone()) });
+        }
+        tracing::info!(%peer, %neighbour, "a neighbour of the range connects");
+        shared.sessions.insert(name.clone(), session);
+        self.rewatch(shared);
+        Some(name)
+    }
+
+    /// Sessions of ranges whose connections ended a while ago are forgotten.
+    fn forget(&mut self, shared: &mut Shared, now: Instant) {
+        for session in shared.sessions.values_mut() {
+            let idle = shared.ranges.contains_key(session.peer()) && session.links.is_empty();
+            session.forgotten_at = idle.then(|| session.forgotten_at.unwrap_or(now + LINGER));
+        }
+        let before = shared.sessions.len();
+        shared.sessions.retain(|_, session| session.forgotten_at.is_none_or(|at| at > now));
+        if shared.sessions.len() < before {
+            self.names.retain(|_, name| shared.sessions.contains_key(name));
+            self.rewatch(shared);
+        }
+    }
+
+    /// A router is heard on an interface. While the session with another one is up, that one counts.
+    fn heard(&mut self, shared: &mut Shared, interface: &Arc<str>, router: IpAddr) {
+        self.discovery.note(interface, router);
+        let on_it = |session: &&mut Session| matches!(&session.config.neighbour, Neighbour::Interface(name) if name == interface);
+        for session in shared.sessions.values_mut().filter(on_it) {
+            if session.remote == Some(router) || session.is_established() {
+                continue;
+            }
+            tracing::info!(session = %session.name, %router, %interface, "the router is heard");
+            if session.remote.replace(router).is_some() {
+                self.feed(session, Input::Stop(StopReason::ConfigurationChange));
+            }
+            if !session.is_held() {
+                self.feed(session, Input::Start);
+            }
+        }
+        self.rewatch(shared);
+    }
+
+    /// Lets BFD watch the paths of the sessions that there are.
+    fn rewatch(&mut self, shared: &Shared) {
+        self.watching.configure(shared.sessions.values(), self.seeds.hash_one("bfd"));
     }
 
     /// BFD says something new of paths.
     fn follow_paths(&mut self, shared: &mut Shared, paths: &Paths) {
-        for (name, session) in &mut shared.peers {
-            let now = paths.get(name).cloned();
+        for session in shared.sessions.values_mut() {
+            let now = paths.get(&session.name).cloned();
             let inputs = paths::inputs(session.path.as_ref(), now.as_ref());
             session.path = now;
             for input in inputs {
-                self.feed(name, session, input);
+                self.feed(session, input);
             }
             self.pump(session);
         }
@@ -428,17 +378,18 @@ impl Core {
 
     fn tick(&mut self, shared: &mut Shared) {
         let now = Instant::now();
-        for (name, session) in &mut shared.peers {
+        for session in shared.sessions.values_mut() {
             if session.connect_early_at.is_some_and(|at| at <= now) {
                 session.connect_early_at = None;
-                tracing::warn!(peer = %name, "connecting before the announcements are complete: half of the restart time is over");
-                self.feed(name, session, Input::ConnectEarly);
+                tracing::warn!(peer = %session.name, "connecting before the announcements are complete: half of the restart time is over");
+                self.feed(session, Input::ConnectEarly);
             }
             if session.machine.deadline().is_some_and(|at| at <= now) {
-                self.feed(name, session, Input::Tick);
+                self.feed(session, Input::Tick);
             }
             self.pump(session);
         }
+        self.forget(shared, now);
         if self.listen_retry.is_some_and(|at| at <= now) {
             self.listeners.retry(&self.reports);
             self.plan_listen_retry();
@@ -450,7 +401,7 @@ impl Core {
     }
 
     fn stop_all(&mut self, shared: &mut Shared, mode: &ShutdownMode) {
-        for (name, session) in &mut shared.peers {
+        for session in shared.sessions.values_mut() {
             let reason = match mode {
                 ShutdownMode::Silent => StopReason::Silent,
                 ShutdownMode::Graceful { text } => {
@@ -459,36 +410,30 @@ impl Core {
             };
             // What was withdrawn just before must reach the neighbour before the connection ends.
             self.pump(session);
-            self.feed(name, session, Input::Stop(reason));
+            self.feed(session, Input::Stop(reason));
         }
     }
 
-    fn feed(&mut self, name: &ObjectName, session: &mut Session, input: Input<'_>) {
+    fn feed(&mut self, session: &mut Session, input: Input<'_>) {
         let mut outputs = Vec::new();
         session.machine.handle(Instant::now(), input, &mut outputs);
-        self.carry_out(name, session, outputs);
+        self.carry_out(session, outputs);
     }
 
-    fn carry_out(&mut self, name: &ObjectName, session: &mut Session, outputs: Vec<Output>) {
+    fn carry_out(&mut self, session: &mut Session, outputs: Vec<Output>) {
         for output in outputs {
             match output {
                 Output::Dial { id } => {
+                    // A machine without the neighbour's address was not started.
+                    let Some((remote, options)) = session.dial() else { continue };
                     let key = Key { peer: session.life, connection: id };
                     let (link, ends) = connection::link(key, self.reports.clone(), false);
                     session.links.insert(id, link);
-                    let remote = SocketAddr::new(session.config.peer_address, session.config.peer_port);
-                    let options = DialOptions {
-                        source: session.config.source_address,
-                        interface: session.config.source_interface.clone(),
-                        ttl: ttl(&session.config),
-                        password: session.config.authentication.password().cloned(),
-                        timeout: DIAL_TIMEOUT,
-                    };
                     self.tasks.spawn(connection::dial(remote, options, ends));
                 }
                 Output::Close { id, farewell, reset } => {
                     if session.config.log_messages {
-                        log::sent(name, &farewell);
+                        log::sent(&session.name, &farewell);
                     }
                     if let Some(link) = session.links.remove(&id) {
                         link.close.send_replace(Some(Farewell { message: farewell, reset }));
@@ -504,7 +449,7 @@ impl Core {
                         Event::AttemptFailed(DownReason::Timeout(_)) => self.look_for_drops(session),
                         _ => {}
                     }
-                    log(name, &event);
+                    log(&session.name, &event);
                 }
             }
         }
@@ -529,7 +474,7 @@ impl Core {
                     break;
                 }
                 if session.config.log_messages {
-                    log::sent(&session.config.name, &buf);
+                    log::sent(&session.name, &buf);
                 }
                 permit.send(buf.freeze());
             }
@@ -537,9 +482,10 @@ impl Core {
     }
 
     fn publish(&mut self) {
-        let errors = self.listeners.errors().to_vec();
+        let mut errors = self.listeners.errors().to_vec();
+        errors.extend(self.redirection.error().map(str::to_owned));
         let peers = self.with_shared(|_, shared| {
-            shared.peers.iter().map(|(name, session)| (name.clone(), show(session))).collect()
+            shared.sessions.iter().map(|(name, session)| (name.clone(), session.show())).collect()
         });
         let next = BgpSnapshot { peers, ready: self.ready, listen_errors: errors };
         self.publisher.send_if_modified(|current| {
@@ -559,81 +505,10 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-fn machine_config(config: &BgpConfig, peer: &PeerConfig) -> bellhop_bgp::PeerConfig {
-    bellhop_bgp::PeerConfig {
-        local_asn: peer.local_asn,
-        peer_asn: peer.peer_asn,
-        router_id: config.router_id,
-        families: peer.families.clone(),
-        hold_time: peer.hold_time,
-        keepalive_time: peer.keepalive_time,
-        connect_retry: peer.connect_retry,
-        passive: peer.passive,
-        graceful_restart: peer.graceful_restart,
-        restarting: config.restarting,
-        next_hops: NextHops { v4: peer.next_hop_v4, v6: peer.next_hop_v6 },
-        extended_next_hop: peer.extended_next_hop,
-        role: peer.role,
-        prefix_limit: peer.prefix_limit,
-        bfd: peer.bfd.as_ref().map(|bfd| BfdUse { strict: bfd.strict }),
-        trace: peer.log_messages,
-    }
-}
-
 fn opened(id: ConnectionId, local: IpAddr) -> Input<'static> {
     let other_family = tcp::other_family_address(local).unwrap_or_else(|error| {
         tracing::warn!(%local, %error, "cannot look up the addresses of the session's interface");
         None
     });
     Input::Opened { id, local, other_family }
-}
-
-fn show(session: &Session) -> PeerSnapshot {
-    let machine = &session.machine;
-    let negotiated = machine.negotiated();
-    let (prefixes_wanted, prefixes_sent) = machine.prefixes();
-    let counters = machine.counters();
-    let refused = machine.refused().into_iter().map(|(refusal, prefixes)| FamilyRefusal {
-        family: refusal.family,
-        prefixes,
-        reason: refusal.reason.to_string(),
-    });
-    PeerSnapshot {
-        address: session.config.peer_address,
-        peer_asn: negotiated
-            .map(|n| n.peer_asn)
-            .or(session.config.peer_asn.known(session.config.local_asn))
-            .unwrap_or_default(),
-        local_asn: session.config.local_asn,
-        state: machine.state(),
-        established_since: session.established_since,
-        hold_time: negotiated.map_or(session.config.hold_time, |n| n.hold_time).as_secs(),
-        families: negotiated.map_or_else(|| session.config.families.clone(), |n| n.families.clone()),
-        graceful_restart: negotiated.is_some_and(|n| n.graceful_restart),
-        prefixes_wanted,
-        prefixes_sent,
-        updates_sent: counters.updates_sent.saturating_sub(session.updates_before),
-        counters,
-        last_error: last_error(session),
-        problem: session.config.problem.clone(),
-        refused: refused.collect(),
-        bfd: session.path.clone(),
-    }
-}
-
-/// What ended the last session or attempt; of a session that waits for its password, why it does.
-fn last_error(session: &Session) -> Option<String> {
-    if session.is_held() {
-        let problem = session.config.problem.as_ref();
-        return Some(problem.map_or("waits for its password".into(), |problem| problem.message.to_string()));
-    }
-    if let Some(wait) = paths::strict_wait(session.config.bfd.as_ref(), session.path.as_ref()) {
-        return Some(wait);
-    }
-    let reason = session.machine.last_error()?;
-    let signed = session.config.authentication.password().is_some();
-    Some(match (reason, &session.hint) {
-        (DownReason::Timeout(_), Some(hint)) if signed => format!("{reason}; {hint}"),
-        _ => reason.to_string(),
-    })
 }

@@ -23,8 +23,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub(super) struct Listeners {
     config: Option<ListenConfig>,
-    /// Neighbours that must sign, by address.
-    passwords: BTreeMap<IpAddr, Password>,
+    /// Neighbours that must sign, by address or range.
+    passwords: BTreeMap<IpNet, Password>,
     open: Vec<Listener>,
     errors: Vec<String>,
 }
@@ -33,25 +33,25 @@ pub(super) struct Listeners {
 struct Listener {
     address: SocketAddr,
     socket: Arc<TcpListener>,
-    passwords: BTreeMap<IpAddr, Password>,
+    passwords: BTreeMap<IpNet, Password>,
     task: JoinHandle<()>,
 }
 
 impl Listener {
     /// Gives the socket the keys that it does not have, and takes away those that are no more.
-    fn sign(&mut self, wanted: &BTreeMap<IpAddr, Password>) -> io::Result<()> {
-        let same_family = |neighbour: &IpAddr| neighbour.is_ipv4() == self.address.is_ipv4();
-        let gone: Vec<IpAddr> =
+    fn sign(&mut self, wanted: &BTreeMap<IpNet, Password>) -> io::Result<()> {
+        let same_family = |neighbour: &IpNet| neighbour.addr().is_ipv4() == self.address.is_ipv4();
+        let gone: Vec<IpNet> =
             self.passwords.keys().filter(|neighbour| !wanted.contains_key(*neighbour)).copied().collect();
         for neighbour in gone {
-            tcp::set_password(&*self.socket, IpNet::from(neighbour), None)?;
+            tcp::set_password(&*self.socket, neighbour, None)?;
             self.passwords.remove(&neighbour);
         }
         for (neighbour, password) in wanted.iter().filter(|(neighbour, _)| same_family(neighbour)) {
             if self.passwords.get(neighbour) != Some(password) {
-                tcp::set_password(&*self.socket, IpNet::from(*neighbour), Some(password)).map_err(
-                    |error| io::Error::new(error.kind(), format!("the password of {neighbour}: {error}")),
-                )?;
+                tcp::set_password(&*self.socket, *neighbour, Some(password)).map_err(|error| {
+                    io::Error::new(error.kind(), format!("the password of {neighbour}: {error}"))
+                })?;
                 self.passwords.insert(*neighbour, password.clone());
             }
         }
@@ -65,7 +65,7 @@ impl Listeners {
     pub(super) fn apply(
         &mut self,
         config: Option<ListenConfig>,
-        passwords: BTreeMap<IpAddr, Password>,
+        passwords: BTreeMap<IpNet, Password>,
         reports: &mpsc::Sender<Report>,
     ) {
         self.config = config;
@@ -92,10 +92,10 @@ impl Listeners {
                 }
                 continue;
             }
-            let passwords: BTreeMap<IpAddr, Password> = self
+            let passwords: BTreeMap<IpNet, Password> = self
                 .passwords
                 .iter()
-                .filter(|(neighbour, _)| neighbour.is_ipv4() == address.is_ipv4())
+                .filter(|(neighbour, _)| neighbour.addr().is_ipv4() == address.is_ipv4())
                 .map(|(neighbour, password)| (*neighbour, password.clone()))
                 .collect();
             let keys = passwords.iter().map(|(neighbour, password)| (*neighbour, password));

@@ -1,15 +1,16 @@
 //! The paths to the peers, as BFD sees them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bellhop_bgp::{Input, Path};
-use bellhop_core::ObjectName;
 use bellhop_net::tcp;
 use bellhop_runtime::http::Heartbeat;
 use tokio::sync::watch;
 
-use super::{PeerBfd, PeerConfig};
+use super::session::Session;
+use super::{PeerBfd, PeerConfig, SessionName};
 use crate::bfd::{BfdHandle, PathStatus, Paths, Target, session_config};
 
 /// The BFD thread, from when the first peer asks for it.
@@ -17,7 +18,7 @@ pub(super) struct Watching {
     bfd: Option<BfdHandle>,
     /// The thread's, until it starts.
     heartbeat: Option<Heartbeat>,
-    targets: BTreeMap<ObjectName, Target>,
+    targets: BTreeMap<SessionName, Target>,
 }
 
 impl Watching {
@@ -25,10 +26,10 @@ impl Watching {
         Self { bfd: None, heartbeat, targets: BTreeMap::new() }
     }
 
-    /// Watches the paths that these peers ask for.
-    pub(super) fn configure<'a>(&mut self, peers: impl Iterator<Item = &'a PeerConfig>, seed: u64) {
-        let targets = peers.filter_map(|peer| Some((peer.name.clone(), target(peer)?)));
-        let targets: BTreeMap<ObjectName, Target> = targets.collect();
+    /// Watches the paths that these sessions ask for.
+    pub(super) fn configure<'a>(&mut self, sessions: impl Iterator<Item = &'a Session>, seed: u64) {
+        let targets = sessions.filter_map(|session| Some((session.name.clone(), target(session)?)));
+        let targets: BTreeMap<SessionName, Target> = targets.collect();
         if self.targets == targets {
             return;
         }
@@ -57,25 +58,24 @@ impl Drop for Watching {
     }
 }
 
-fn target(peer: &PeerConfig) -> Option<Target> {
+fn target(session: &Session) -> Option<Target> {
+    let (peer, remote) = (&session.config, session.remote?);
     let profile = peer.bfd.as_ref()?.profile.as_ref()?;
     Some(Target {
-        remote: peer.peer_address,
+        remote,
         local: peer.source_address,
-        interface: peer.source_interface.clone(),
-        config: session_config(profile, is_one_hop(peer)),
+        interface: session.interface().cloned(),
+        config: session_config(profile, is_one_hop(peer, remote)),
     })
 }
 
 /// RFC 5881 or RFC 5883: an external peer is on the link unless it says otherwise, an internal one where its address is in a network
 /// of the node.
-fn is_one_hop(peer: &PeerConfig) -> bool {
+fn is_one_hop(peer: &PeerConfig, remote: IpAddr) -> bool {
     match (peer.ttl_security, peer.ebgp_multihop) {
         (Some(hops), _) => hops == 1,
         (None, Some(_)) => false,
-        (None, None) if peer.peer_asn.is_internal(peer.local_asn) => {
-            tcp::is_on_link(peer.peer_address).unwrap_or(true)
-        }
+        (None, None) if peer.peer_asn.is_internal(peer.local_asn) => tcp::is_on_link(remote).unwrap_or(true),
         (None, None) => true,
     }
 }

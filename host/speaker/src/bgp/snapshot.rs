@@ -1,25 +1,26 @@
 //! What the BGP task shows of itself.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bellhop_bgp::{Counters, State};
 use bellhop_core::{Family, ObjectName};
 use serde::Serialize;
 
-use super::PeerTrouble;
+use super::{PeerTrouble, SessionName};
 use crate::bfd::PathStatus;
 
 /// Every peer at one moment.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BgpSnapshot {
-    /// The peers, by name.
-    pub peers: BTreeMap<ObjectName, PeerSnapshot>,
+    /// The sessions, those of ranges while they have a connection and a minute longer.
+    pub peers: BTreeMap<SessionName, PeerSnapshot>,
     /// What is wanted is complete ([`super::BgpHandle::ready`]).
     pub ready: bool,
-    /// Addresses that cannot be listened on, with the reason; tried again every few seconds.
+    /// Addresses that cannot be listened on, and ports that cannot be redirected, with the reason; tried again every few
+    /// seconds.
     pub listen_errors: Vec<String>,
 }
 
@@ -27,8 +28,12 @@ pub struct BgpSnapshot {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerSnapshot {
-    /// The neighbour's address.
-    pub address: IpAddr,
+    /// Name of its BGPPeer.
+    pub peer: ObjectName,
+    /// The neighbour's address; `None` for one on an interface that was not heard yet.
+    pub address: Option<IpAddr>,
+    /// BGP Identifier of the neighbour; `None` without a session.
+    pub router_id: Option<Ipv4Addr>,
     /// The neighbour's AS number; 0 for one that only its OPEN will tell.
     pub peer_asn: u32,
     /// Ours towards it.
@@ -43,6 +48,8 @@ pub struct PeerSnapshot {
     pub families: Vec<Family>,
     /// Both sides keep routes over a restart (RFC 4724).
     pub graceful_restart: bool,
+    /// What else both sides can, in words; empty without a session.
+    pub capabilities: Vec<&'static str>,
     /// Prefixes that the peer should have.
     pub prefixes_wanted: usize,
     /// Prefixes that it has.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use bellhop_core::peer::Neighbour;
 use bellhop_net::tcp::{self, Md5Drops, Ttl};
 use ipnet::IpNet;
 use tokio::net::TcpStream;
@@ -10,7 +11,12 @@ use super::PeerConfig;
 
 /// What cannot change under a connection.
 pub(super) fn transport(peer: &PeerConfig) -> impl PartialEq + use<> {
-    (peer.peer_address, peer.peer_port, peer.source_address, peer.source_interface.clone(), ttl(peer))
+    // How many sessions a range may have changes none that is there, and its prefix those that leave it.
+    let neighbour = match &peer.neighbour {
+        Neighbour::Range { .. } => None,
+        one => Some(one.clone()),
+    };
+    (neighbour, peer.peer_port, peer.source_address, peer.source_interface.clone(), ttl(peer))
 }
 
 /// External neighbours are on the link unless configured otherwise, so that nobody beyond it can be one.
@@ -27,7 +33,7 @@ pub(super) fn ttl(peer: &PeerConfig) -> Ttl {
 pub(super) fn prepare(stream: &TcpStream, peer: &PeerConfig) -> io::Result<()> {
     tcp::prepare(stream, ttl(peer))?;
     match peer.authentication.password() {
-        Some(password) => tcp::set_password(stream, IpNet::from(peer.peer_address), Some(password)),
+        Some(password) => tcp::set_password(stream, IpNet::from(stream.peer_addr()?.ip()), Some(password)),
         None => Ok(()),
     }
 }

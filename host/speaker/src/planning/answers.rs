@@ -11,9 +11,8 @@ use bellhop_core::announce::standing::Standing;
 use bellhop_core::decision::{ConsultOutcome, Consulted, NodeVerdict};
 use bellhop_core::objects::{AddressPool, AddressRange, Service, TrafficPolicy};
 use bellhop_core::report::{
-    AddressExplanation, AggregateExplanation, AggregateSource, AllocationExplanation, AllocationRole, Answer,
-    Condition, NodeExplanation, PeerExplanation, PeerRow, PoolRow, Question, RouteRow, ServiceExplanation,
-    ServiceRow, Status,
+    AddressExplanation, AggregateExplanation, AllocationExplanation, AllocationRole, Answer, Condition,
+    NodeExplanation, PeerExplanation, PeerRow, PoolRow, Question, ServiceExplanation, ServiceRow, Status,
 };
 use bellhop_core::route::Family;
 use bellhop_core::{ObjectName, ObjectRef, Problem, ServiceKey};
@@ -22,6 +21,8 @@ use bellhop_ipam::Step;
 use super::Planning;
 use super::allocator::Allocator;
 use crate::bfd::PathStatus;
+
+mod routes;
 
 impl Planning {
     pub(super) fn answer(&self, question: Question) -> Answer {
@@ -66,11 +67,16 @@ impl Planning {
             .map(|(name, peer)| PeerRow {
                 name: name.to_string(),
                 address: peer.address,
+                router_id: peer.router_id,
                 peer_asn: peer.peer_asn,
                 local_asn: peer.local_asn,
                 state: peer.state.to_string(),
                 up_seconds: peer.up_seconds(),
                 families: peer.families.clone(),
+                hold_time: peer.hold_time,
+                capabilities: peer.capabilities.iter().map(ToString::to_string).collect(),
+                messages_sent: peer.counters.messages_sent,
+                messages_received: peer.counters.messages_received,
                 wanted: peer.prefixes_wanted,
                 sent: peer.prefixes_sent,
                 updates_sent: peer.updates_sent,
@@ -213,38 +219,6 @@ impl Planning {
                 Problem::new(object, "CallsFail", "spec.plugin.configMap", module, failing.to_string())
             })
             .collect()
-    }
-
-    fn routes(&self, only: Option<&str>) -> Answer {
-        if let Some(only) = only
-            && !self.world.peers().contains_key(only)
-        {
-            return Answer::NotFound(format!("there is no BGPPeer {only}"));
-        }
-        let mut rows = Vec::new();
-        for (peer, routes) in self.announcer.wanted() {
-            if only.is_some_and(|only| only != &**peer) {
-                continue;
-            }
-            let sent = self.bgp.routes_sent(peer);
-            for (prefix, attributes) in routes {
-                let host_route = prefix.prefix_len() == prefix.max_prefix_len();
-                let services = host_route.then(|| self.announcer.services_of(prefix.addr()));
-                let aggregate = self.announcer.aggregate(peer, *prefix).map(|aggregate| AggregateSource {
-                    advertisement: aggregate.advertisement.to_string(),
-                    addresses: aggregate.contributors,
-                });
-                rows.push(RouteRow {
-                    peer: peer.to_string(),
-                    prefix: *prefix,
-                    services: services.into_iter().flatten().map(ToString::to_string).collect(),
-                    aggregate,
-                    attributes: attributes.clone(),
-                    sent: sent.get(prefix).is_some_and(|sent| sent == attributes),
-                });
-            }
-        }
-        Answer::Routes(rows)
     }
 
     fn explain(&self, service: &Service) -> ServiceExplanation {

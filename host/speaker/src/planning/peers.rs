@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bellhop_core::objects::{BgpPeer, Node};
+use bellhop_core::peer::Neighbour;
 use bellhop_core::settings::SpeakerSettings;
 use bellhop_core::{ObjectRef, World};
 
@@ -33,7 +34,7 @@ pub(super) fn bgp_config(
         .collect();
     let listen = peers
         .values()
-        .any(|peer| peer.passive)
+        .any(waits)
         .then(|| ListenConfig { port: settings.listen_port, addresses: settings.listen_addresses.clone() });
     BgpConfig {
         local_asn: settings.asn.unwrap_or_default(),
@@ -44,10 +45,15 @@ pub(super) fn bgp_config(
     }
 }
 
+/// Whether a peer connects by itself.
+fn waits(peer: &PeerConfig) -> bool {
+    peer.passive || peer.redirect_port.is_some() || matches!(peer.neighbour, Neighbour::Range { .. })
+}
+
 fn peer_config(peer: &BgpPeer, local_asn: u32, restarted: bool) -> PeerConfig {
     PeerConfig {
         name: peer.name.clone(),
-        peer_address: peer.address,
+        neighbour: peer.neighbour.clone(),
         peer_port: peer.port,
         peer_asn: peer.asn,
         local_asn,
@@ -56,6 +62,7 @@ fn peer_config(peer: &BgpPeer, local_asn: u32, restarted: bool) -> PeerConfig {
         next_hop_v4: peer.next_hop_v4,
         next_hop_v6: peer.next_hop_v6,
         passive: peer.passive,
+        redirect_port: peer.redirect_port,
         hold_time: peer.hold_time,
         keepalive_time: peer.keepalive_time,
         connect_retry: peer.connect_retry_time,

@@ -47,8 +47,10 @@ pub struct View<'a> {
 
 /// The status. `lastTransitionTime` of its condition is left empty for whoever knows the one before.
 pub fn status(view: View<'_>) -> SpeakerStateStatus {
+    let sessions = view.sessions.peers.values();
+    let established = sessions.clone().filter(|peer| is_up(peer)).count();
     let up: BTreeSet<&ObjectName> =
-        view.sessions.peers.iter().filter(|(_, peer)| is_up(peer)).map(|(name, _)| name).collect();
+        sessions.clone().filter(|peer| is_up(peer)).map(|peer| &peer.peer).collect();
     let announced = announced(view.announcer, &up);
     let aggregates = aggregates(view.announcer, &up);
     let (exception_count, exceptions) = exceptions(view.announcer, view.node, &announced);
@@ -58,8 +60,8 @@ pub fn status(view: View<'_>) -> SpeakerStateStatus {
     SpeakerStateStatus {
         phase: Some(phase),
         version: env!("CARGO_PKG_VERSION").into(),
-        sessions_up: format!("{}/{}", up.len(), view.sessions.peers.len()),
-        sessions: view.sessions.peers.iter().take(SESSIONS_MAX).map(session).collect(),
+        sessions_up: format!("{established}/{}", sessions.len()),
+        sessions: sessions.take(SESSIONS_MAX).map(session).collect(),
         announced_count: count(announced.len()),
         announced: ranges.iter().map(ToString::to_string).collect(),
         aggregates: aggregates.iter().take(AGGREGATES_MAX).map(ToString::to_string).collect(),
@@ -162,14 +164,14 @@ fn exception(service: &ServiceKey, address: IpAddr, silence: Option<Silence>) ->
     }
 }
 
-fn session((name, peer): (&ObjectName, &PeerSnapshot)) -> SessionState {
+fn session(peer: &PeerSnapshot) -> SessionState {
     let since = peer.established_since.filter(|_| is_up(peer)).and_then(|milliseconds| {
         // Whole seconds, as every time of Kubernetes.
         Timestamp::from_second(i64::try_from(milliseconds / 1000).ok()?).ok()
     });
     SessionState {
-        peer: name.to_string(),
-        address: peer.address.to_string(),
+        peer: peer.peer.to_string(),
+        address: peer.address.map(|address| address.to_string()).unwrap_or_default(),
         state: peer.state.to_string(),
         since: since.map(|since| since.to_string()).unwrap_or_default(),
         last_error: cut(peer.last_error.as_deref().unwrap_or_default(), MESSAGE_MAX),

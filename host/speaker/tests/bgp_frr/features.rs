@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_core::RouteAttributes;
-use bellhop_core::peer::PeerAsn;
+use bellhop_core::peer::{Neighbour, PeerAsn};
 use bellhop_speaker::bgp::{BgpHandle, PeerConfig, ShutdownMode};
 
 use super::{attributes, routes};
@@ -53,7 +53,7 @@ fn ipv4_routes_reach_the_kernel_over_an_ipv6_next_hop() {
         let bgp = BgpHandle::start();
         // The router listens on its IPv4 address alone, and dials.
         let extended = PeerConfig {
-            peer_address: ROUTER_V6.parse().unwrap(),
+            neighbour: Neighbour::Address(ROUTER_V6.parse().unwrap()),
             passive: true,
             extended_next_hop: true,
             ..peer(ASN)

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bellhop_core::Family;
+use bellhop_core::peer::Neighbour;
 use bellhop_speaker::bgp::{Authentication, BgpConfig, BgpHandle, ListenConfig, PeerConfig, State};
 use serde_json::Value;
 
@@ -77,7 +78,7 @@ impl Lab {
         let control = lab.folder.join("bfdd.sock").display().to_string();
         // The daemons give up root for the user of Debian's package.
         run(&format!("chown -R frr:frr {}", lab.folder.display()));
-        let daemons = [("zebra", vec![]), ("bfdd", vec!["--bfdctl", &control]), ("bgpd", vec!["-l", ROUTER])];
+        let daemons = [("zebra", vec![]), ("bfdd", vec!["--bfdctl", &control]), ("bgpd", vec![])];
         for (daemon, extra) in daemons {
             lab.start(test, daemon, &extra);
         }
@@ -176,6 +177,21 @@ impl Inside {
         serde_json::from_str(&self.vtysh(command)).unwrap_or(Value::Null)
     }
 
+    pub(crate) fn router(&self) -> &str {
+        &self.router
+    }
+
+    /// What a command says in the router's namespace.
+    pub(crate) fn in_router(&self, command: &str) -> String {
+        let output = Command::new("ip")
+            .args(["netns", "exec", &self.router])
+            .args(command.split_whitespace())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// How many prefixes of both families the router has from the speaker.
     pub(crate) fn prefixes(&self) -> u64 {
         let summary = self.show("show bgp summary json");
@@ -271,7 +287,7 @@ pub(crate) async fn established(bgp: &BgpHandle) {
 pub(crate) fn peer(asn: u32) -> PeerConfig {
     PeerConfig {
         name: PEER.into(),
-        peer_address: ROUTER.parse().unwrap(),
+        neighbour: Neighbour::Address(ROUTER.parse().unwrap()),
         peer_port: 179,
         peer_asn: asn.into(),
         local_asn: 64512,
@@ -293,6 +309,7 @@ pub(crate) fn peer(asn: u32) -> PeerConfig {
         bfd: None,
         prefix_limit: None,
         graceful_restart: None,
+        redirect_port: None,
         shutdown_text: None,
         log_messages: false,
     }

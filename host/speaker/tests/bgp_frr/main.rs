@@ -7,6 +7,7 @@
 
 mod features;
 mod lab;
+mod neighbours;
 mod paths;
 mod security;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bellhop_core::Password;
+use bellhop_core::peer::Neighbour;
 use bellhop_speaker::bgp::{
     Authentication, BgpConfig, BgpHandle, PeerConfig, PeerTrouble, ShutdownMode, State,
 };
@@ -78,7 +79,7 @@ fn another_password_or_none_never_gives_a_session_and_the_status_says_why() {
             lab.configure(ASN, &lines.each_ref().map(String::as_str));
             let other = PeerConfig {
                 name: OTHER.into(),
-                peer_address: ROUTER_V6.parse().unwrap(),
+                neighbour: Neighbour::Address(ROUTER_V6.parse().unwrap()),
                 passive: true,
                 ..signed("of-ipv6")
             };

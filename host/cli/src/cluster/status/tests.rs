@@ -78,7 +78,12 @@ fn speaker(node: &str) -> Speaker {
 fn live(node: &str) -> Status {
     let peer = PeerRow {
         name: "router-a".into(),
-        address: "192.0.2.1".parse().unwrap(),
+        address: Some("192.0.2.1".parse().unwrap()),
+        router_id: None,
+        hold_time: 9,
+        capabilities: Vec::new(),
+        messages_sent: 3,
+        messages_received: 3,
         peer_asn: 64496,
         local_asn: 64500,
         state: "Established".into(),

@@ -68,7 +68,9 @@ fn planned(world: &World) -> Announcer {
 
 fn sessions(state: State) -> BgpSnapshot {
     let peer = PeerSnapshot {
-        address: "192.0.2.1".parse().unwrap(),
+        peer: "router".into(),
+        address: Some("192.0.2.1".parse().unwrap()),
+        router_id: None,
         peer_asn: 64513,
         local_asn: 64512,
         state,
@@ -76,6 +78,7 @@ fn sessions(state: State) -> BgpSnapshot {
         hold_time: 90,
         families: vec![Family::Ipv4],
         graceful_restart: true,
+        capabilities: Vec::new(),
         prefixes_wanted: 0,
         prefixes_sent: 0,
         updates_sent: 0,
