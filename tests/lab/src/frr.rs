@@ -11,14 +11,19 @@ use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 
 use crate::command::output_of;
-use crate::netns::Namespace;
+use crate::netns::{Namespace, kill};
 use crate::plan::{CLUSTER_ASN, Node, Router};
 use crate::wait::wait_for;
 
 /// Where Debian's package puts the daemons.
 const FRR_DAEMONS: &str = "/usr/lib/frr";
 /// The daemons of a router, in the order in which they start: bgpd is a client of zebra.
-const DAEMONS: [&str; 2] = ["zebra", "bgpd"];
+const DAEMONS: [&str; 2] = ["zebra", BGPD];
+const BGPD: &str = "bgpd";
+/// The daemon of BFD, which only those start who ask for it.
+const BFDD: &str = "bfdd";
+/// How long a daemon may take to be gone after SIGKILL.
+const KILL_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a daemon may take to answer on its vty socket after it was started.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a `show` command may take; bgpd answers from its main loop, which installs routes too.
@@ -78,6 +83,9 @@ impl Frr {
         let file = |extension: &str| self.folder.join(format!("{daemon}.{extension}"));
         let mut command = self.namespace.command(&program);
         command.args(["-d", "-u", "frr", "-g", "frr"]);
+        if daemon == BFDD {
+            command.arg("--bfdctl").arg(self.folder.join("bfdd.sock"));
+        }
         if daemon == "zebra" {
             // Without it a change of an IPv6 route's next hops is a deletion and an addition, with a gap between them.
             command.arg("--v6-rr-semantics");
@@ -93,12 +101,63 @@ impl Frr {
         Ok(())
     }
 
+    /// Starts bfdd beside the others: what bgpd has to do with it is told it when it comes.
+    ///
+    /// # Errors
+    /// As [`Frr::start`].
+    pub fn start_bfd(&self) -> Result<()> {
+        std::fs::write(self.folder.join("bfdd.conf"), "")?;
+        self.start_daemon(BFDD)
+    }
+
+    /// The answer of bfdd to a command that ends in `json`, decoded.
+    ///
+    /// # Errors
+    /// When bfdd is away, or answers with other JSON than expected.
+    pub fn bfd_json<T: DeserializeOwned>(&self, line: &str) -> Result<T> {
+        let text = self.ask(BFDD, line)?;
+        serde_json::from_str(&text).with_context(|| format!("unexpected answer to `{line}`: {text}"))
+    }
+
+    /// As [`Frr::configure_bgpd`], of bfdd.
+    ///
+    /// # Errors
+    /// When bfdd is away, or does not accept a line.
+    pub fn configure_bfd(&self, lines: &[&str]) -> Result<()> {
+        self.configure(BFDD, lines)
+    }
+
+    /// Ends bgpd by SIGKILL, and waits until it is gone: its port is nobody's then.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub fn kill_bgpd(&self) -> Result<()> {
+        let text = std::fs::read_to_string(self.folder.join("bgpd.pid")).context("bgpd does not run")?;
+        let pid = text.trim().parse().with_context(|| format!("no process ID: {text:?}"))?;
+        kill("KILL", &[pid]);
+        wait_for("bgpd is gone", KILL_DEADLINE, || match self.namespace.pids() {
+            Ok(pids) if !pids.contains(&pid) => Ok(()),
+            Ok(_) => Err("it still runs".to_owned()),
+            Err(error) => Err(format!("{error:#}")),
+        })?;
+        Ok(())
+    }
+
+    /// Starts bgpd again after [`Frr::kill_bgpd`], as [`Frr::start`] did, with further lines of configuration at the end.
+    ///
+    /// # Errors
+    /// As [`Frr::start`].
+    pub fn start_bgpd_with(&self, further: &str) -> Result<()> {
+        std::fs::write(self.folder.join("bgpd.conf"), self.bgpd_configuration() + further)?;
+        self.start_daemon(BGPD)
+    }
+
     /// The answer of bgpd to a command, for example `show bgp summary`.
     ///
     /// # Errors
     /// When bgpd is away, or does not know the command.
     pub fn bgpd(&self, line: &str) -> Result<String> {
-        self.ask("bgpd", line)
+        self.ask(BGPD, line)
     }
 
     /// The answer of bgpd to a command that ends in `json`, decoded.
@@ -124,8 +183,12 @@ impl Frr {
     /// # Errors
     /// When bgpd is away, or does not accept a line; those before it are in force then.
     pub fn configure_bgpd(&self, lines: &[&str]) -> Result<()> {
+        self.configure(BGPD, lines)
+    }
+
+    fn configure(&self, daemon: &str, lines: &[&str]) -> Result<()> {
         let commands: Vec<_> = ["enable", "configure terminal"].iter().chain(lines).copied().collect();
-        self.tell("bgpd", &commands).map(drop)
+        self.tell(daemon, &commands).map(drop)
     }
 
     /// Takes the running bgpd's BGP instance away, with its sessions, and makes the one of these lines, which begin with

@@ -1,4 +1,4 @@
-//! A working copy of the demo's manifests, edited as an operator would edit them.
+//! A folder of manifests, edited as an operator would edit them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,16 @@ impl Manifests {
         fs::create_dir_all(folder.parent().unwrap_or(Path::new("/")))?;
         fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         copy_yaml(source, &folder).with_context(|| format!("cannot copy {}", source.display()))?;
+        Ok(Self { folder })
+    }
+
+    /// Makes an empty folder, which must not exist yet.
+    ///
+    /// # Errors
+    /// When it cannot be made, or exists.
+    pub fn empty(folder: impl Into<PathBuf>) -> Result<Self> {
+        let folder = folder.into();
+        fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(Self { folder })
     }
 

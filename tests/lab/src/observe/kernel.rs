@@ -42,6 +42,9 @@ pub struct NextHop {
     /// Its address.
     #[serde(default)]
     pub gateway: Option<IpAddr>,
+    /// Its share of the connections, in relation to the others'.
+    #[serde(default)]
+    pub weight: u32,
 }
 
 impl Route {
