@@ -359,13 +359,23 @@ impl Peer {
         config.check()?;
         let neighbour = self.negotiated().map(|negotiated| negotiated.peer_asn);
         let renegotiate = self.config.needs_renegotiation(&config, neighbour);
+        // A NOTIFICATION would withdraw what the next session announces again, from every node at once: without one the
+        // neighbour keeps the routes as of a restart, where the next session is between the same two.
+        let keeps_routes = self.negotiated().is_some_and(|negotiated| {
+            negotiated.graceful_restart
+                && !negotiated.notification_restart
+                && config.graceful_restart.is_some()
+                && config.local_asn == self.config.local_asn
+                && config.peer_asn.admits(negotiated.peer_asn, config.local_asn)
+        });
         self.config = config;
         let refusals = self.rib.limit(self.config.prefix_limit);
         out.extend(refusals.into_iter().map(|refusal| Output::Event(Event::Refused(refusal))));
         if renegotiate {
             self.offer = Offer::Full;
             let was_started = self.started;
-            self.stop(now, &StopReason::ConfigurationChange, out);
+            let reason = if keeps_routes { StopReason::Silent } else { StopReason::ConfigurationChange };
+            self.stop(now, &reason, out);
             if was_started {
                 self.start(now);
             }

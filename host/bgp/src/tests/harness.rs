@@ -100,6 +100,10 @@ impl Bench {
         self.input(Input::Set { prefix: prefix.parse().expect("a prefix"), attributes });
     }
 
+    pub(super) fn reconfigure(&mut self, config: PeerConfig) {
+        self.peer.reconfigure(self.now, config, &mut self.outputs).expect("a configuration in bounds");
+    }
+
     pub(super) fn take(&mut self) -> Vec<Output> {
         std::mem::take(&mut self.outputs)
     }

@@ -403,6 +403,40 @@ fn only_a_change_of_what_was_negotiated_resets_the_session() {
 }
 
 #[test]
+fn a_reset_for_other_parameters_is_silent_where_the_neighbour_keeps_the_routes_and_the_next_session_is_the_same_twos()
+ {
+    type Change = fn(&mut PeerConfig);
+    let notifications = |c: &mut PeerConfig| c.graceful_restart.as_mut().unwrap().notification ^= true;
+    let changes: [(bool, Change); 7] = [
+        (true, |c| c.hold_time = 30 * SECOND),
+        (true, |c| c.router_id = Ipv4Addr::new(192, 0, 2, 77)),
+        (true, |c| c.extended_next_hop = true),
+        (true, notifications),
+        (false, |c| c.graceful_restart = None),
+        (false, |c| c.local_asn = 64999),
+        (false, |c| c.peer_asn = 64999.into()),
+    ];
+    let mut without = config();
+    without.graceful_restart.as_mut().unwrap().notification = false;
+    // Where NOTIFICATIONs keep routes too, one says why.
+    for (before, kept_by_silence) in [(without, true), (config(), false)] {
+        for (silent, change) in changes {
+            let mut next = before.clone();
+            change(&mut next);
+            let (mut bench, id) = Bench::established(before.clone(), &their_open());
+            bench.take();
+            bench.reconfigure(next.clone());
+            let said = bench.farewell(id).map(|n| n.subcode);
+            assert_eq!(said, if silent && kept_by_silence { None } else { Some(6) }, "{before:?} {next:?}");
+        }
+    }
+    let (mut bench, id) = Bench::established(plain(), &their_open());
+    bench.take();
+    bench.reconfigure(PeerConfig { hold_time: 30 * SECOND, ..config() });
+    assert_eq!(bench.farewell(id).map(|n| n.subcode), Some(6), "nothing keeps the routes");
+}
+
+#[test]
 fn a_configuration_out_of_bounds_is_refused_with_what_would_be_right() {
     let bad = |change: fn(&mut PeerConfig)| {
         let mut config = config();

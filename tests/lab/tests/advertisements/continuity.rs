@@ -7,6 +7,7 @@ use bellhop_lab::http::Url;
 use bellhop_lab::load::{Load, Running};
 use bellhop_lab::observe::kernel::{Recording, bgp_routes};
 use bellhop_lab::plan::Router;
+use serde_json::Value;
 
 use super::site::{NODE, NODES, Site, Watch, addresses, peer, routes};
 
@@ -40,16 +41,13 @@ fn until_forwarded(site: &Site, addresses: &[IpAddr]) {
 // case: peers-66
 #[test]
 fn without_graceful_restart_a_killed_process_costs_its_routes_and_requests_fail() {
-    let mut site = Site::up("adv-gap");
+    let site = Site::up("adv-gap");
     site.serve("web", "{}", &addresses(WEB));
     site.put("Advertisement", "all", "{}");
     for router in Router::ALL {
         site.put("BGPPeer", router.name(), &peer(router, "gracefulRestart: {enabled: false},"));
     }
-    let mut site = {
-        site.bellhop.start(NODE).unwrap();
-        site
-    };
+    let mut site = site.start(&[NODE]);
     until_forwarded(&site, &addresses(WEB));
     let mut recordings = Router::ALL.map(|router| record(&site, router));
     let load = load(&site, &addresses(WEB));
@@ -103,20 +101,32 @@ fn one_configuration_after_another_leaves_the_addresses_that_are_announced_in_us
         },
         &|| site.put("SpeakerConfig", "second", "{priority: 1, drain: {wait: 2s}}"),
         &|| site.put("BFDProfile", "unused", "{}"),
-        &|| site.put("BGPPeer", "elsewhere", "{peerAddress: 192.0.2.99, peerASN: 64499}"),
+        &|| {
+            site.put(
+                "BGPPeer",
+                "elsewhere",
+                "{peerAddress: 192.0.2.99, peerASN: 64499, bfd: {profile: unused}}",
+            )
+        },
         // Nothing of it can be used, and the last version that could stays in force.
         &|| site.put("Advertisement", "web", "{attributes: {communities: [nonsense]}}"),
     ];
-    for edit in edits {
+    for (number, edit) in edits.into_iter().enumerate() {
         edit();
-        let marker = "{peers: [elsewhere]}";
-        // An edit that everybody has seen comes after every one before it.
-        site.put("Advertisement", "marker", marker);
-        site.until("the node has read it", || {
-            let known = site.bellhop.tool(NODE, &["status"]).map_err(|error| format!("{error:#}"));
-            known.map(drop)
-        });
-        site.remove("Advertisement", "marker");
+        // A node that has read this has read the edit.
+        let name = format!("marker-{number}");
+        let address = 100 + number;
+        site.put(
+            "BGPPeer",
+            &name,
+            &format!("{{peerAddress: 192.0.2.{address}, peerASN: 64499, passive: true}}"),
+        );
+        for node in &NODES[..2] {
+            site.until("the edit is in force", || match site.peer_status(*node, &name) {
+                Value::Null => Err("it is not read".to_owned()),
+                _ => Ok(()),
+            });
+        }
     }
     site.until_heard(Router::A, "the last edits", |heard| heard.len() == 4);
     let told = site.bellhop.status(NODE).unwrap();

@@ -54,7 +54,8 @@ fn peers_have_sessions_from_the_nodes_they_select_alone_and_each_comes_and_goes_
 fn routers_see_the_router_id_and_the_as_number_that_are_configured_for_a_node_or_a_peer() {
     let site = site("adv-identity");
     for router in Router::ALL {
-        site.configure(router, &["no neighbor NODES remote-as", "neighbor NODES remote-as external"]);
+        // Without their group's AS number FRR forgets the neighbours in it.
+        site.configure(router, &["no neighbor NODES remote-as 64500", "neighbor NODES remote-as external"]);
         for node in NODES {
             site.configure(router, &[&format!("neighbor {} peer-group NODES", node.ipv4())]);
         }
