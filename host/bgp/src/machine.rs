@@ -379,7 +379,10 @@ impl Peer {
             if was_started {
                 self.start(now);
             }
-        } else if let Some(index) = self.established()
+        } else {
+            self.keep_alive_anew(now);
+        }
+        if let Some(index) = self.established()
             && let Some(encoder) = self.encoder(index)
         {
             let refusals = self.rib.encode_anew(encoder);
@@ -388,6 +391,20 @@ impl Peer {
         self.dial_if_due(now, out);
         self.watch_backlog(now);
         Ok(renegotiate)
+    }
+
+    /// Gives running connections the keepalive interval of the configuration; a keepalive that is due before stays so.
+    fn keep_alive_anew(&mut self, now: Instant) {
+        for connection in &mut self.connections {
+            let Some(negotiated) = &mut connection.negotiated else { continue };
+            let interval = negotiation::keepalive_time(&self.config, negotiated.hold_time);
+            if std::mem::replace(&mut negotiated.keepalive_time, interval) == interval {
+                continue;
+            }
+            connection.keepalive_interval = (!interval.is_zero()).then_some(interval);
+            let next = connection.keepalive_interval.map(|interval| now + self.jitter.keepalive(interval));
+            connection.keepalive = connection.keepalive.min(next);
+        }
     }
 
     /// The state of the furthest connection.

@@ -116,7 +116,6 @@ pub(super) fn negotiate(
     }
     let peer_role = role(config.role.filter(|own| own.strict || offer == Offer::Full), &theirs.roles)?;
     let hold_time = Duration::from_secs(config.hold_time.as_secs().min(u64::from(theirs.hold_time)));
-    let third = hold_time / 3;
     let restart = theirs
         .graceful_restart
         .as_ref()
@@ -126,7 +125,7 @@ pub(super) fn negotiate(
         router_id: theirs.router_id,
         peer_asn: theirs.asn,
         hold_time,
-        keepalive_time: config.keepalive_time.map_or(third, |time| time.min(third)),
+        keepalive_time: keepalive_time(config, hold_time),
         families,
         four_octet: theirs.four_octet && offer >= Offer::Required,
         route_refresh: theirs.route_refresh && offer == Offer::Full,
@@ -139,6 +138,12 @@ pub(super) fn negotiate(
         extended_next_hop: config.extended_next_hop && theirs.extended_next_hop && offer == Offer::Full,
         peer_role,
     })
+}
+
+/// The keepalive interval of a session with this hold time, before jitter: never more than a third of it.
+pub(super) fn keepalive_time(config: &PeerConfig, hold_time: Duration) -> Duration {
+    let third = hold_time / 3;
+    config.keepalive_time.map_or(third, |time| time.min(third))
 }
 
 /// The neighbour's role, where it goes with ours (RFC 9234 §4.2). Without one of this side theirs says nothing.

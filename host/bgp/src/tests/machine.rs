@@ -147,6 +147,23 @@ fn keepalives_come_between_75_and_100_percent_of_a_third_of_the_hold_time() {
     }
 }
 
+#[test]
+fn another_keepalive_time_is_in_force_at_once_and_never_more_than_a_third_of_the_hold_time() {
+    let (mut bench, _) = Bench::established(config(), &their_open());
+    // What is configured, and the interval before jitter.
+    for (configured, expected) in [(Some(2), 2), (Some(300), 30), (Some(5), 5), (None, 30)] {
+        let before = bench.peer.deadline().expect("a keepalive");
+        bench.reconfigure(PeerConfig { keepalive_time: configured.map(Duration::from_secs), ..config() });
+        assert_eq!(bench.peer.negotiated().unwrap().keepalive_time, Duration::from_secs(expected));
+        let deadline = bench.peer.deadline().expect("a keepalive");
+        assert!(deadline <= before && deadline <= bench.now + Duration::from_secs(expected));
+        bench.now = deadline;
+        bench.input(Input::Tick);
+        let id = bench.peer.established_connections()[0];
+        bench.sent(id);
+    }
+}
+
 // case: bgp-46
 #[test]
 fn keepalives_go_before_a_backlog_of_routes() {
