@@ -7,7 +7,6 @@ use bellhop_lab::http::Url;
 use bellhop_lab::load::{Load, Running};
 use bellhop_lab::observe::kernel::{Recording, bgp_routes};
 use bellhop_lab::plan::Router;
-use serde_json::Value;
 
 use super::site::{NODE, NODES, Site, Watch, addresses, peer, routes};
 
@@ -111,22 +110,9 @@ fn one_configuration_after_another_leaves_the_addresses_that_are_announced_in_us
         // Nothing of it can be used, and the last version that could stays in force.
         &|| site.put("Advertisement", "web", "{attributes: {communities: [nonsense]}}"),
     ];
-    for (number, edit) in edits.into_iter().enumerate() {
+    for edit in edits {
         edit();
-        // A node that has read this has read the edit.
-        let name = format!("marker-{number}");
-        let address = 100 + number;
-        site.put(
-            "BGPPeer",
-            &name,
-            &format!("{{peerAddress: 192.0.2.{address}, peerASN: 64499, passive: true}}"),
-        );
-        for node in &NODES[..2] {
-            site.until("the edit is in force", || match site.peer_status(*node, &name) {
-                Value::Null => Err("it is not read".to_owned()),
-                _ => Ok(()),
-            });
-        }
+        site.until_read(&NODES[..2]);
     }
     site.until_heard(Router::A, "the last edits", |heard| heard.len() == 4);
     let told = site.bellhop.status(NODE).unwrap();

@@ -1,13 +1,16 @@
 //! A lab with Bellhop in it and manifests of the test's own, and what the routers hear of them.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bellhop_lab::Lab;
 use bellhop_lab::bellhop::{Bellhop, Programs, tail};
+use bellhop_lab::command::output_of;
 use bellhop_lab::lab::Guard;
 use bellhop_lab::manifests::Manifests;
+use bellhop_lab::netns::Namespace;
 use bellhop_lab::observe::bgp::{Family, Neighbor, Path, UpdateLog, host_route, table};
 use bellhop_lab::plan::{Node, Router};
 use bellhop_lab::wait::wait_for;
@@ -34,6 +37,7 @@ pub(crate) struct Site {
     pub(crate) bellhop: Bellhop,
     manifests: Manifests,
     guard: Option<Guard>,
+    marks: Cell<u8>,
 }
 
 impl Site {
@@ -44,7 +48,7 @@ impl Site {
         let guard = Guard::up(lab.clone()).unwrap();
         let manifests = Manifests::empty(lab.run().join("manifests")).unwrap();
         let bellhop = Bellhop::new(lab.clone(), programs, manifests.folder());
-        let site = Self { lab, bellhop, manifests, guard: Some(guard) };
+        let site = Self { lab, bellhop, manifests, guard: Some(guard), marks: Cell::new(0) };
         for node in NODES {
             site.label_node(node, "{}");
         }
@@ -151,6 +155,20 @@ impl Site {
         self.write("Service", name, &text);
     }
 
+    /// Waits until these nodes have read every edit before.
+    pub(crate) fn until_read(&self, nodes: &[Node]) {
+        // Nobody is at this address. What is written later is read no earlier.
+        let address = Ipv4Addr::new(192, 0, 2, 128 + self.marks.get());
+        self.marks.set((self.marks.get() + 1) % 64);
+        self.put("BGPPeer", "mark", &format!("{{peerAddress: {address}, peerASN: 64499}}"));
+        for node in nodes {
+            self.until("the edit is read", || match self.peer_status(*node, "mark") {
+                told if told["address"] == address.to_string() => Ok(()),
+                told => Err(told.to_string()),
+            });
+        }
+    }
+
     /// Everything that a router holds.
     pub(crate) fn heard(&self, router: Router) -> Result<Heard, String> {
         let frr = self.lab.frr(router);
@@ -246,6 +264,19 @@ impl Site {
         self.lab.frr(router).configure_bgpd(&[&[begin.as_str()], lines].concat()).unwrap();
     }
 
+    /// Runs commands of nft in a member of the lab.
+    pub(crate) fn nft(&self, member: &Namespace, commands: &str) -> String {
+        output_of(member.command("nft").arg(commands)).unwrap()
+    }
+
+    /// How many packets a named counter of the table `ip watch` has counted in a member.
+    pub(crate) fn counted(&self, member: &Namespace, counter: &str) -> u64 {
+        let text = self.nft(member, &format!("list counter ip watch {counter}"));
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let packets = words.windows(2).find(|pair| pair[0] == "packets").map(|pair| pair[1].parse());
+        packets.unwrap().unwrap()
+    }
+
     /// Which Advertisement decides what a router hears of a Service's first address, as `bellhop explain` tells it.
     pub(crate) fn deciding(&self, node: Node, service: &str, router: Router) -> String {
         let object = format!("service/shop/{service}");
@@ -337,12 +368,13 @@ fn family_name(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
-/// The spec of a router's BGPPeer, with further fields, each ended by a comma.
+/// The spec of a router's BGPPeer, with further fields, each ended by a comma; the timers are short unless given.
 pub(crate) fn peer(router: Router, further: &str) -> String {
     let (address, asn) = (router.ipv4(), router.asn());
-    format!(
-        "{{{further} peerAddress: {address}, peerASN: {asn}, holdTime: {HOLD_TIME}, connectRetryTime: 1s}}"
-    )
+    let timers = [("holdTime", HOLD_TIME), ("connectRetryTime", "1s")];
+    let timers = timers.iter().filter(|(field, _)| !further.contains(field));
+    let timers: String = timers.map(|(field, value)| format!("{field}: {value}, ")).collect();
+    format!("{{{further} {timers} peerAddress: {address}, peerASN: {asn}}}")
 }
 
 /// The addresses of a Service, whose digits are the same in both families; from 128 on they are in the pool `inside`.
