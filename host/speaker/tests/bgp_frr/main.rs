@@ -9,6 +9,7 @@ mod features;
 mod lab;
 mod neighbours;
 mod paths;
+mod received;
 mod security;
 
 use std::sync::Arc;
