@@ -141,7 +141,8 @@ fn routers_weigh_nodes_by_the_link_bandwidth_of_their_routes_and_follow_an_edit_
 }
 
 #[test]
-fn an_address_of_one_node_alone_moves_before_that_node_leaves_and_is_never_without_a_route() {
+fn an_address_of_one_node_alone_moves_without_a_gap_when_its_node_goes_and_waits_for_that_when_only_the_process_ends()
+ {
     let mut site = site("adv-most");
     site.put("Advertisement", "all", "{maxNodes: 2}");
     let announcing = |site: &Site, most: usize| {
@@ -182,5 +183,16 @@ fn an_address_of_one_node_alone_moves_before_that_node_leaves_and_is_never_witho
     for recording in &mut recordings {
         assert_eq!(recording.deletions_of(&addresses(WEB)).unwrap(), []);
     }
+
+    // Of a process that ends while its Node stays nobody tells the others in standalone form.
+    site.bellhop.stop(next).unwrap();
+    for router in Router::ALL {
+        site.until_routes(router, &[]);
+    }
+    let last = NODES.into_iter().find(|node| ![one, next].contains(node)).unwrap();
+    let told = site.bellhop.tool(last, &["explain", "service/shop/web"]).unwrap();
+    assert!(told.contains(&format!("{} come before this node", next.name())), "{told}");
+    site.remove("Node", &next.name());
+    until_all_hear(&site, &from(WEB, &[last]));
     site.down();
 }
