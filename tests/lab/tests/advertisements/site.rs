@@ -135,9 +135,7 @@ impl Site {
              ipFamilies: [{families}]\n  ports: [{{port: 8080, protocol: TCP}}]\n",
             list.join(",")
         );
-        let addresses: [(&str, fn(Node) -> IpAddr); 2] =
-            [("IPv4", |node| node.ipv4().into()), ("IPv6", |node| node.ipv6().into())];
-        for (family, address) in addresses {
+        for family in ["IPv4", "IPv6"] {
             text += &format!(
                 "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  namespace: shop\n  \
                  name: {name}-{0}\n  labels: {{kubernetes.io/service-name: {name}}}\naddressType: {family}\n\
@@ -145,9 +143,9 @@ impl Site {
                 family.to_lowercase()
             );
             for node in NODES {
+                let address: IpAddr = if family == "IPv4" { node.ipv4().into() } else { node.ipv6().into() };
                 text += &format!(
-                    "- {{addresses: ['{}'], nodeName: {}, conditions: {{ready: true}}}}\n",
-                    address(node),
+                    "- {{addresses: ['{address}'], nodeName: {}, conditions: {{ready: true}}}}\n",
                     node.name()
                 );
             }
