@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bellhop_core::RouteAttributes;
+use bellhop_core::peer::Neighbour;
 use bellhop_core::route::{Community, Family, host_route};
 use bellhop_lab::plan::CLUSTER_ASN;
 use bellhop_speaker::bgp::{Authentication, BgpConfig, BgpHandle, PeerConfig, RouteChange};
@@ -72,7 +73,7 @@ fn changes(batch: &Batch) -> Vec<RouteChange> {
 fn config() -> BgpConfig {
     let peer = PeerConfig {
         name: ROUTER.name().into(),
-        peer_address: ROUTER.ipv4().into(),
+        neighbour: Neighbour::Address(ROUTER.ipv4().into()),
         peer_port: 179,
         peer_asn: ROUTER.asn().into(),
         local_asn: CLUSTER_ASN,
@@ -94,6 +95,7 @@ fn config() -> BgpConfig {
         bfd: None,
         prefix_limit: None,
         graceful_restart: None,
+        redirect_port: None,
         shutdown_text: None,
         log_messages: false,
     };
