@@ -44,6 +44,10 @@ check: setup-host ## Run the checks and tests that need no root, no lab and no W
 bench: setup ## Measure, in the release profile (root); BENCHES="bulk cluster-short" measures those alone
 	@$(XTASK) bench $(BENCHES)
 
+.PHONY: interop
+interop: setup ## Run the speaker against five implementations of BGP and write docs/reference/interop.md (root)
+	@$(XTASK) interop
+
 .PHONY: image
 image: setup-host ## Build the OCI image into target/image/bellhop.tar; RELEASE=1 optimises, IMAGE=NAME:TAG names it
 	@$(XTASK) image $(if $(filter-out 0,$(RELEASE)),--release) $(if $(IMAGE),--name $(IMAGE))

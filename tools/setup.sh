@@ -10,6 +10,8 @@ cd "$(dirname "$0")/.."
 
 # The lab: FRR's routers, namespaces, packet filters, what the client and the transcript use.
 PACKAGES="frr iproute2 iputils-ping nftables jq curl procps"
+# Interoperation: the other implementations of BGP.
+PACKAGES="$PACKAGES bird2 gobgpd exabgp openbgpd"
 # The cluster: what its nodes run beside Kubernetes, and what its scripts use; docs/contributing/test-cluster.md. Its control plane
 # and kubelets are built by tests/cluster/build.sh, with Go.
 PACKAGES="$PACKAGES containerd runc containernetworking-plugins conntrack ethtool iptables openssl socat util-linux"
@@ -72,7 +74,7 @@ if [ -n "$missing" ]; then
     [ "$(id -u)" = 0 ] || die "not root; run as root: apt-get install --no-install-recommends $missing"
     say "apt-get install $missing"
     # The packages' own services must not run on this machine: lab and cluster start FRR and containerd themselves, each
-    # in its namespace, and of prometheus only promtool is used. Debian asks policy-rc.d before it starts a service that
+    # in its namespace, so do the tests with the other routers, and of prometheus only promtool is used. Debian asks policy-rc.d before it starts a service that
     # it has just installed.
     if [ ! -e /usr/sbin/policy-rc.d ]; then
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
@@ -83,9 +85,10 @@ if [ -n "$missing" ]; then
     apt-get -q -o DPkg::Lock::Timeout=300 update
     # shellcheck disable=SC2086
     apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $missing
-    for service in frr containerd prometheus; do
+    # The service of bird2 is called bird.
+    for service in frr bird gobgpd exabgp openbgpd containerd prometheus; do
         case " $missing" in
-        *" $service "*) if command -v systemctl >/dev/null; then systemctl disable --quiet $service 2>/dev/null || true; fi ;;
+        *" $service "* | *" ${service}2 "*) if command -v systemctl >/dev/null; then systemctl disable --quiet $service 2>/dev/null || true; fi ;;
         esac
     done
     missing=$(missing_packages)

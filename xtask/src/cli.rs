@@ -10,7 +10,7 @@ use crate::artefacts::{
 use crate::metadata::{Metadata, cargo};
 use crate::rules::{place, read, sources, words};
 use crate::step::{self, Session};
-use crate::{cases, e2e, image, lengths, plan};
+use crate::{cases, e2e, image, interop, lengths, plan};
 
 /// What the tool can do.
 pub(crate) const USAGE: &str = "\
@@ -24,6 +24,7 @@ usage: cargo run -p xtask -- COMMAND
   cluster [cp]     bring up the test cluster, or its control plane alone, and build what it lacks (needs root)
   cluster-down     remove it
   e2e [CASE...]    build what is missing and run the end-to-end cases (needs root); --list, --short, --keep-going
+  interop          run the speaker against FRR, BIRD, GoBGP, ExaBGP and OpenBGPD, and write docs/reference/interop.md (needs root)
   bench [NAME...]  build in the release profile and run the benches, or those named (needs root)
   image            build the OCI image into target/image; --release, --name NAME:TAG, --out FILE, --programs FOLDER
                    (take the programs from there instead of building them)
@@ -59,6 +60,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         ["cluster", "cp"] => cluster("up.sh", &["cp"]),
         ["cluster-down"] => cluster("down.sh", &[]),
         ["e2e", options @ ..] => e2e::run(options),
+        ["interop"] => interop::run(),
         ["bench", names @ ..] => bench(names),
         ["image", options @ ..] => image::run(options),
         ["plugins"] => {

@@ -13,6 +13,7 @@ mod cases;
 mod cli;
 mod e2e;
 mod image;
+mod interop;
 mod lengths;
 mod metadata;
 mod plan;

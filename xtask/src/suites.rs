@@ -14,6 +14,11 @@ use crate::metadata::cargo;
 use crate::step::Session;
 use crate::tally::{Reader, Tally};
 
+/// A test program whose tests mostly wait for timers of routers: more of them run at once than there are processors.
+const WAITS: &str = "bellhop-speaker::bgp_interop";
+/// How many. Each has its own namespaces; more of them would make a small machine late for BFD.
+const WAITERS: &str = "8";
+
 /// One test program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Suite {
@@ -25,6 +30,18 @@ pub(crate) struct Suite {
     pub executable: PathBuf,
     /// The package's folder, where cargo would run it.
     pub folder: PathBuf,
+}
+
+impl Suite {
+    /// The program as cargo would run it.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder).env("CARGO", cargo());
+        if self.name == WAITS {
+            command.env("RUST_TEST_THREADS", WAITERS);
+        }
+        command
+    }
 }
 
 /// A message of `cargo --message-format json`, as far as it matters.
@@ -93,8 +110,7 @@ pub(crate) fn run(session: &mut Session, suites: &[Suite], environment: &[(&str,
     let mut total = Tally::default();
     for suite in suites {
         session.say(&format!("--- {}", suite.name));
-        let mut command = Command::new(&suite.executable);
-        command.current_dir(&suite.folder).env("CARGO_MANIFEST_DIR", &suite.folder).env("CARGO", cargo());
+        let mut command = suite.command();
         command.envs(environment.iter().map(|(key, value)| (key, value)));
         total.add(count(session, &mut command, &suite.name));
     }

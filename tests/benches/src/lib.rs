@@ -7,6 +7,7 @@
 //! ```text
 //! decision   SandboxGuest on a fresh and on a reused instance, Engine's memo, the same logic native
 //! bulk       [speaker process: Planning + BGP task] ─► FRR, in two namespaces of their own ([`wire`])
+//! rivals     [BGP task alone], BIRD, GoBGP, ExaBGP, FRR ─► FRR: the same routes from each
 //! change     [bellhop standalone, 1,000 Services]   ─► FRR: a new plugin version to the last changed route
 //! footprint  [bellhop standalone]: resident memory; sizes of the programs
 //! cluster    [bellhop controller, bellhop speaker] ─► kube-apiserver, FRR: allocation, restarts, memory, idleness
@@ -20,6 +21,7 @@ pub mod cluster;
 pub mod decision;
 pub mod footprint;
 pub mod process;
+pub mod rivals;
 pub mod row;
 pub mod speaker;
 pub mod wire;

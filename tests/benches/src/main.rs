@@ -12,10 +12,10 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use bellhop_benches::change::Programs;
 use bellhop_benches::row::{Row, Table, write_json};
-use bellhop_benches::{bulk, change, cluster, decision, footprint, speaker};
+use bellhop_benches::{bulk, change, cluster, decision, footprint, rivals, speaker};
 
 /// The benches, in the order in which they run.
-const BENCHES: [&str; 6] = ["decision", "bulk", "change", "footprint", "cluster", CLUSTER_SHORT];
+const BENCHES: [&str; 7] = ["decision", "bulk", "rivals", "change", "footprint", "cluster", CLUSTER_SHORT];
 /// A shorter form of another one, which runs only when it is named.
 const CLUSTER_SHORT: &str = "cluster-short";
 
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.as_slice() {
         [command, state] if command == speaker::COMMAND => speaker::serve(Path::new(state)).map(|()| true),
+        [command] if command == rivals::task::COMMAND => rivals::task::serve().map(|()| true),
         names => measure(names),
     };
     match result {
@@ -70,6 +71,7 @@ fn measure(names: &[String]) -> Result<bool> {
 fn bench(name: &str, this: &Path) -> Result<Vec<Row>> {
     match name {
         "bulk" => bulk::run(this),
+        "rivals" => rivals::run(this),
         "decision" => decision::run(&Programs::beside(this)?.compiler),
         "change" => change::run(&Programs::beside(this)?),
         "cluster" => cluster::run(&Programs::beside(this)?, cluster::Scale::WHOLE),

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a missing need is to fail loudly")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bellhop_benches::bulk::{DEADLINE, UPDATES_MAX, V4, V6};
+use bellhop_benches::rivals::task::Task;
+use bellhop_benches::rivals::{self, Batch, ONE_SET_UPDATES_MAX, Rival, SETS, SETS_UPDATES_MAX, quiet};
 use bellhop_benches::speaker::{Sent, Speaker};
 use bellhop_benches::wire::{Prefixes, Wire};
 use bellhop_lab::observe::bgp::{Family, table};
@@ -62,6 +65,23 @@ fn eleven_thousand_routes_with_one_attribute_set_take_at_most_25_updates_and_one
     let begin = speaker.apply().unwrap();
     wait(&wire, begin, |seen| seen.v4 == u64::from(V4 + 1));
     assert_eq!(look.since(&wire, &mut speaker), (1, 1, 0));
+}
+
+// case: bgp-50
+#[test]
+fn the_bulk_takes_the_bgp_task_18_updates_and_2000_with_a_thousand_attribute_sets() {
+    let benches = Path::new(env!("CARGO_BIN_EXE_benches"));
+    for (sets, most) in [(1, ONE_SET_UPDATES_MAX), (SETS, SETS_UPDATES_MAX)] {
+        let (wire, mut task) = rivals::up::<Task>(benches, &format!("updates{sets}")).unwrap();
+        let before = quiet(&wire).unwrap();
+        let begin = task.announce(&wire, &Batch::bulk(sets)).unwrap();
+        wait(&wire, begin, |seen| (seen.v4, seen.v6) == (V4.into(), V6.into()));
+        let updates = quiet(&wire).unwrap() - before;
+        assert!(updates <= most, "{updates} UPDATEs for {sets} attribute sets");
+        let routes = table(wire.frr(), Family::Ipv4).unwrap();
+        let meds: BTreeSet<_> = routes.values().flatten().map(|path| path.med).collect();
+        assert_eq!(meds.len(), sets as usize);
+    }
 }
 
 // case: bgp-59

@@ -1,47 +1,29 @@
 //! The BGP task against FRR, in network namespaces of its own.
 //!
-//! Every test makes two namespaces with one link, starts FRR's zebra and bgpd in the router's, and runs its body in the
-//! speaker's by starting this test binary again there. Needs root, iproute2 and FRR, and fails where they are missing.
+//! Every test makes two namespaces with one link, runs its body in the speaker's by starting this test binary again there, and
+//! starts FRR's zebra, bfdd and bgpd in the router's. Needs root, iproute2 and FRR, and fails where they are missing.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail by panicking, as its body does")]
 
 mod features;
+#[path = "../common/frr_lab.rs"]
+mod frr_lab;
 mod lab;
 mod neighbours;
+#[path = "../common/netns.rs"]
+mod netns;
 mod paths;
 mod received;
 mod security;
+#[path = "../common/speaker.rs"]
+mod speaker;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bellhop_core::RouteAttributes;
-use bellhop_core::route::{Community, LargeCommunity};
-use bellhop_speaker::bgp::{
-    BgpConfig, BgpHandle, GracefulRestart, PeerConfig, RouteChange, ShutdownMode, State,
-};
+use bellhop_speaker::bgp::{BgpConfig, BgpHandle, GracefulRestart, PeerConfig, ShutdownMode, State};
 use lab::{Inside, PEER, SPEAKER, config, established, in_lab, peer, until};
-
-fn attributes(med: u32) -> Arc<RouteAttributes> {
-    Arc::new(RouteAttributes {
-        communities: vec![Community(64512 << 16 | 7), Community::NO_EXPORT],
-        large_communities: vec![LargeCommunity { global: 64512, local1: 1, local2: 2 }],
-        med: Some(med),
-        prepend: 1,
-        ..RouteAttributes::default()
-    })
-}
-
-fn routes(v4: u32, v6: u32, attributes: Option<&Arc<RouteAttributes>>) -> Vec<RouteChange> {
-    let v4 = (0..v4).map(|i| format!("10.{}.{}.{}/32", i / 65536, i / 256 % 256, i % 256));
-    let all = v4.chain((0..v6).map(|i| format!("2001:db8:1::{i:x}/128")));
-    all.map(|prefix| RouteChange {
-        peer: PEER.into(),
-        prefix: prefix.parse().unwrap(),
-        attributes: attributes.cloned(),
-    })
-    .collect()
-}
+use speaker::{attributes, routes};
 
 // case: bgp-1, bgp-59, bgp-70, peers-98
 #[test]

@@ -204,7 +204,7 @@ struct Bird {
 
 impl Bird {
     fn start(lab: &Inside) -> Self {
-        let conf = lab.folder.join("bird.conf");
+        let conf = lab.site.folder.join("bird.conf");
         let text = format!(
             "router id {SPEAKER};\nprotocol device {{}}\nprotocol static {{ ipv4; route 10.99.0.0/24 blackhole; }}\n\
              protocol bgp cni {{ local {SPEAKER} as 64512; neighbor {ROUTER} as {ASN}; connect retry time 1; \
@@ -216,7 +216,7 @@ impl Bird {
             .arg("-c")
             .arg(&conf)
             .arg("-s")
-            .arg(lab.folder.join("bird.ctl"))
+            .arg(lab.site.folder.join("bird.ctl"))
             .spawn()
             .unwrap_or_else(|error| panic!("starting bird (this test needs Debian's bird2): {error}"));
         Self { process }

@@ -1,34 +1,17 @@
 //! BFD beside BGP, against FRR's bfdd.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bellhop_core::objects::BfdProfile;
-use bellhop_speaker::bgp::{BgpHandle, GracefulRestart, PeerBfd, PeerConfig, ShutdownMode, State};
+use bellhop_speaker::bgp::{BgpHandle, GracefulRestart, PeerConfig, ShutdownMode, State};
 
 use super::{attributes, routes};
 use crate::lab::{Inside, PEER, SPEAKER, config, established, in_lab, peer, until};
+use crate::speaker::{bfd, bfd_state};
 
 const ASN: u32 = 64513;
 
-fn profile(milliseconds: u64) -> Arc<BfdProfile> {
-    let interval = Duration::from_millis(milliseconds);
-    Arc::new(BfdProfile {
-        name: "test".into(),
-        transmit_interval: interval,
-        receive_interval: interval,
-        detect_multiplier: 3,
-        passive: false,
-        minimum_ttl: 254,
-    })
-}
-
 fn watched(milliseconds: u64, strict: bool) -> PeerConfig {
-    PeerConfig { bfd: Some(PeerBfd { profile: Some(profile(milliseconds)), strict }), ..peer(ASN) }
-}
-
-fn bfd_state(bgp: &BgpHandle) -> &'static str {
-    bgp.snapshot().peers[PEER].bfd.as_ref().map_or("none", |bfd| bfd.state)
+    PeerConfig { bfd: Some(bfd(milliseconds, strict)), ..peer(ASN) }
 }
 
 fn failures(bgp: &BgpHandle) -> u64 {
@@ -37,7 +20,7 @@ fn failures(bgp: &BgpHandle) -> u64 {
 
 /// What FRR says of its session with the speaker.
 fn of_frr(lab: &Inside) -> serde_json::Value {
-    lab.show(&format!("show bfd peer {SPEAKER} json"))
+    lab.bfd()
 }
 
 fn watch_in_frr(lab: &Inside) {
