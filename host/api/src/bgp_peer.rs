@@ -69,7 +69,7 @@ use crate::selector::LabelSelector;
     .field_path(".ttlSecurity"))]
 #[serde(rename_all = "camelCase")]
 pub struct BGPPeerSpec {
-    /// Address of the router. Two BGPPeers must not have the same address and port.
+    /// Address of the router. Two BGPPeers must not have the same address.
     #[schemars(schema_with = "schema::address")]
     pub peer_address: String,
     /// TCP port that the router listens on.

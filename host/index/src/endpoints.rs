@@ -1,20 +1,20 @@
-//! Which BGPPeer has which address and port: a router is one BGPPeer.
+//! Which BGPPeer has which address: a router is one BGPPeer, as a connection that it opens shows no port of its own.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use bellhop_api::Reason;
 use bellhop_core::{ObjectRef, Problem};
 
 use crate::convert::Projection;
 
-/// Address and port of a BGPPeer.
-pub(crate) type Endpoint = (IpAddr, u16);
+/// Address of a BGPPeer.
+pub(crate) type Endpoint = IpAddr;
 
 /// The endpoint of a BGPPeer; `None` for any other kind.
 pub(crate) fn endpoint_of(projection: &Projection) -> Option<Endpoint> {
     match projection {
-        Projection::Peer(peer) => Some((peer.address, peer.port)),
+        Projection::Peer(peer) => Some(peer.address),
         _ => None,
     }
 }
@@ -39,11 +39,12 @@ impl Endpoints {
         self.waiting.remove(name);
         if let Some(endpoint) = wanted {
             if let Some(owner) = self.held.get(&endpoint).filter(|owner| *owner != name) {
-                let message = format!("is the address and port of {owner} already; a router is one BGPPeer");
-                let shown = SocketAddr::from(endpoint).to_string();
+                let message =
+                    format!("is the address of {owner} already, whatever the ports; a router is one BGPPeer");
                 let reason = Reason::DuplicatePeer.as_str();
                 self.waiting.insert(name.clone(), endpoint);
-                let problem = Problem::new(name.clone(), reason, "spec.peerAddress", shown, message);
+                let problem =
+                    Problem::new(name.clone(), reason, "spec.peerAddress", endpoint.to_string(), message);
                 return Err(Box::new(problem));
             }
             self.held.insert(endpoint, name.clone());

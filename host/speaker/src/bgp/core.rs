@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::connection::{self, CHUNK, FAREWELL, Farewell, Key, Link, Report};
+use super::connection::{self, CHUNK, FAREWELL, Farewell, Key, Link, Presence, Report};
 use super::listener::Listeners;
 use super::log::{self, log};
 use super::paths::{self, Watching};
@@ -32,6 +32,9 @@ use crate::bfd::{PathStatus, Paths};
 
 /// The machine gives a dial up by itself; the socket's own limit only has to be longer.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Connections of one peer, those that still say farewell included. A collision takes two and a neighbour that dials anew a
+/// few more; whoever opens more than that within a second does not read farewells, and is reset.
+const CONNECTIONS_MAX: usize = 16;
 /// Between attempts to open listeners that failed.
 const LISTEN_RETRY: Duration = Duration::from_secs(5);
 
@@ -56,6 +59,8 @@ struct Session {
     config: PeerConfig,
     machine: Peer,
     links: HashMap<ConnectionId, Link>,
+    /// Held by each connection too.
+    presence: Presence,
     established_since: Option<u64>,
     /// The count of UPDATEs when the session began.
     updates_before: u64,
@@ -71,6 +76,11 @@ impl Session {
     /// Nothing may be dialled or taken: the password is not known.
     fn is_held(&self) -> bool {
         self.config.authentication == Authentication::Awaited
+    }
+
+    /// As many connections are open as may be.
+    fn is_crowded(&self) -> bool {
+        Arc::strong_count(&self.presence) > CONNECTIONS_MAX
     }
 }
 
@@ -227,7 +237,11 @@ impl Core {
             }
         }
         let mut addresses: BTreeMap<IpAddr, ObjectName> = BTreeMap::new();
-        for (name, peer) in &config.peers {
+        // Who has an address keeps it: a newcomer disturbs no session, whatever its name.
+        let (staying, others): (Vec<_>, Vec<_>) = config.peers.iter().partition(|(name, peer)| {
+            shared.peers.get(*name).is_some_and(|session| session.config.peer_address == peer.peer_address)
+        });
+        for (name, peer) in staying.into_iter().chain(others) {
             if let Some(other) = addresses.get(&peer.peer_address) {
                 let problem = PeerProblem::AddressTaken { address: peer.peer_address, other: other.clone() };
                 problems.push((name.clone(), problem));
@@ -275,6 +289,7 @@ impl Core {
             config: peer.clone(),
             machine,
             links: HashMap::new(),
+            presence: Presence::default(),
             established_since: None,
             updates_before: 0,
             connect_early_at: early.map(|restart| Instant::now() + restart.restart_time / 2),
@@ -389,10 +404,11 @@ impl Core {
         };
         // Before the peer is ready a NOTIFICATION would end a graceful restart: reset instead. So is whoever cannot be
         // told from a stranger, while the password is not known.
-        let id = if session.is_held() { None } else { session.machine.accept() };
+        let refused = session.is_held() || session.is_crowded();
+        let id = if refused { None } else { session.machine.accept() };
         let Some(id) = id else {
             if let Err(error) = tcp::reset_on_close(&stream) {
-                tracing::debug!(%error, "resetting an early connection");
+                tracing::debug!(%error, "resetting a connection");
             }
             return;
         };
@@ -406,7 +422,7 @@ impl Core {
             }
         };
         let key = Key { peer: session.life, connection: id };
-        let (link, ends) = connection::link(key, self.reports.clone(), true);
+        let (link, ends) = connection::link(key, self.reports.clone(), true, session.presence.clone());
         session.links.insert(id, link);
         self.tasks.spawn(connection::carry(stream, ends));
         self.feed(name, session, opened(id, local.ip()));
@@ -474,7 +490,8 @@ impl Core {
             match output {
                 Output::Dial { id } => {
                     let key = Key { peer: session.life, connection: id };
-                    let (link, ends) = connection::link(key, self.reports.clone(), false);
+                    let (link, ends) =
+                        connection::link(key, self.reports.clone(), false, session.presence.clone());
                     session.links.insert(id, link);
                     let remote = SocketAddr::new(session.config.peer_address, session.config.peer_port);
                     let options = DialOptions {
@@ -593,10 +610,11 @@ fn show(session: &Session) -> PeerSnapshot {
     let negotiated = machine.negotiated();
     let (prefixes_wanted, prefixes_sent) = machine.prefixes();
     let counters = machine.counters();
-    let refused = machine.refused().into_iter().map(|(refusal, prefixes)| FamilyRefusal {
-        family: refusal.family,
-        prefixes,
-        reason: refusal.reason.to_string(),
+    let refused = machine.refused().into_iter().map(|routes| FamilyRefusal {
+        family: routes.refusal.family,
+        prefixes: routes.prefixes,
+        first: routes.first,
+        reason: routes.refusal.reason.to_string(),
     });
     PeerSnapshot {
         address: session.config.peer_address,
