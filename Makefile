@@ -40,6 +40,10 @@ test: setup ## Run every check and test there is (root)
 check: setup-host ## Run the checks and tests that need no root, no lab and no WebAssembly toolchain
 	@$(XTASK) check
 
+.PHONY: fuzz
+fuzz: setup ## Run libFuzzer on the protocol machines for a minute each; FUZZ_SECONDS=600 for longer
+	@$(XTASK) fuzz
+
 .PHONY: bench
 bench: setup ## Measure, in the release profile (root); BENCHES="bulk cluster-short" measures those alone
 	@$(XTASK) bench $(BENCHES)

@@ -19,8 +19,8 @@ PACKAGES="$PACKAGES containerd runc containernetworking-plugins conntrack ethtoo
 PACKAGES="$PACKAGES libfaketime"
 # The check of alerts and of what is exposed: promtool.
 PACKAGES="$PACKAGES prometheus"
-# What cargo needs to link and to build the few C parts (zstd).
-PACKAGES="$PACKAGES gcc libc6-dev"
+# What cargo needs to link and to build the few C parts (zstd), and libFuzzer, which is C++.
+PACKAGES="$PACKAGES gcc g++ libc6-dev"
 # The WebAssembly toolchain, unless rustup has the target: docs/decisions/wasm-toolchain.md.
 WASM_PACKAGES="rustc-web cargo-web rust-web-src lld-19"
 # The SDK uses edition 2024 and let chains; bookworm's first rustc-web (1.85) lacks them, its security update has them.

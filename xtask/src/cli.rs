@@ -10,7 +10,7 @@ use crate::artefacts::{
 use crate::metadata::{Metadata, cargo};
 use crate::rules::{place, read, sources, words};
 use crate::step::{self, Session};
-use crate::{cases, e2e, image, interop, lengths, plan};
+use crate::{cases, e2e, fuzz, image, interop, lengths, plan};
 
 /// What the tool can do.
 pub(crate) const USAGE: &str = "\
@@ -31,6 +31,7 @@ usage: cargo run -p xtask -- COMMAND
   plugins          build the shipped plugins as WebAssembly modules
   fixtures         rebuild the committed WebAssembly fixtures of the tests
   crds             rewrite crds/, the chart's copy of it and docs/kinds from the types
+  fuzz             run libFuzzer on the protocol machines, FUZZ_SECONDS (60) each, and print what came of it
   cases            rewrite docs/reference/bgp-cases.md from what tests say of themselves
   lengths          report the lengths of the source files
   gaps             list the known gaps written down in the source";
@@ -88,6 +89,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             session.run(command.env("BELLHOP_WRITE_CRDS", "1"))?;
             Ok(ExitCode::SUCCESS)
         }
+        ["fuzz"] => Ok(exit(fuzz::run()?)),
         ["cases"] => {
             let broken = cases::write(&Metadata::load()?.workspace_root)?;
             broken.iter().for_each(|sentence| println!("{sentence}"));

@@ -3,7 +3,7 @@
 //! It does three things: it runs the steps of `make check` and `make test` and counts what passed ([`step`],
 //! [`plan`]), it proves the rules that documents state about the source tree ([`arrows`], [`rules`], [`cases`]), and it builds
 //! what cargo alone does not build in one go: the binaries and WebAssembly modules that the lab needs ([`artefacts`]),
-//! and the image ([`image`]).
+//! the image ([`image`]) and the fuzzers ([`fuzz`]).
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ mod artefacts;
 mod cases;
 mod cli;
 mod e2e;
+mod fuzz;
 mod image;
 mod interop;
 mod lengths;

@@ -147,7 +147,7 @@ reasons! {
     InvalidSelector,
     /// Not a SHA-256 in 64 lower-case hexadecimal digits.
     InvalidDigest,
-    /// Two BGPPeers with the same address and port.
+    /// Two BGPPeers with the same address.
     DuplicatePeer,
     /// An aggregate would reach outside of the pool that it is of; host routes are announced in its place.
     AggregateOutsidePool,

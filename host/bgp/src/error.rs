@@ -1,6 +1,7 @@
 //! Why a session ended, and why a route cannot be sent.
 
 use bellhop_core::Family;
+use ipnet::IpNet;
 
 use crate::wire::{MAX_MESSAGE, Notification};
 
@@ -64,6 +65,17 @@ pub struct Refusal {
     pub family: Family,
     /// What is in the way.
     pub reason: RefusalReason,
+}
+
+/// How many routes meet with one refusal, and which one is the first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusedRoutes {
+    /// Their family, and what is in the way.
+    pub refusal: Refusal,
+    /// How many.
+    pub prefixes: usize,
+    /// The least of them.
+    pub first: IpNet,
 }
 
 /// Why routes cannot be sent.

@@ -29,7 +29,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use error::{DownReason, Refusal, RefusalReason};
+pub use error::{DownReason, Refusal, RefusalReason, RefusedRoutes};
 pub use machine::{
     BfdUse, ConnectionId, Direction, Event, GracefulRestart, Input, Negotiated, NextHops, Output, Path, Peer,
     PeerConfig, PeerConfigError, State, StopReason,

@@ -29,7 +29,7 @@ use connection::{Connection, Phase};
 pub use negotiation::Negotiated;
 use negotiation::Offer;
 
-use crate::error::{DownReason, Refusal};
+use crate::error::{DownReason, Refusal, RefusedRoutes};
 use crate::metrics::Counters;
 use crate::rib::AdjRibOut;
 use crate::timer::{self, Jitter};
@@ -452,9 +452,9 @@ impl Peer {
         self.rib.routes_sent().collect()
     }
 
-    /// What the session cannot carry and why, with the number of prefixes concerned.
-    pub fn refused(&self) -> Vec<(Refusal, usize)> {
-        self.rib.refused().into_iter().collect()
+    /// What the session cannot carry, and why.
+    pub fn refused(&self) -> Vec<RefusedRoutes> {
+        self.rib.refused()
     }
 
     /// Established connections: at most one, ever.
@@ -471,8 +471,7 @@ impl Peer {
     }
 
     /// Octets kept for connections: buffers of what was received in part, and messages that wait to be sent.
-    #[cfg(test)]
-    pub(crate) fn octets_kept(&self) -> usize {
+    pub fn octets_kept(&self) -> usize {
         let kept = |connection: &Connection| {
             connection.incoming.capacity() + connection.control.iter().map(Bytes::len).sum::<usize>()
         };

@@ -12,7 +12,7 @@ use bellhop_core::{Family, RouteAttributes};
 use bytes::BytesMut;
 use ipnet::IpNet;
 
-use crate::error::{Refusal, RefusalReason};
+use crate::error::{Refusal, RefusalReason, RefusedRoutes};
 use crate::wire::attributes::{Encoded, Encoder};
 use crate::wire::update;
 
@@ -348,25 +348,31 @@ impl AdjRibOut {
             .filter_map(|(prefix, slot)| Some((*prefix, self.sets.set(slot.want?)?.attributes.clone())))
     }
 
-    /// What this session cannot carry, with the number of prefixes concerned.
-    pub(crate) fn refused(&self) -> BTreeMap<Refusal, usize> {
-        let mut refused = BTreeMap::new();
+    /// What this session cannot carry.
+    pub(crate) fn refused(&self) -> Vec<RefusedRoutes> {
+        let mut refused: BTreeMap<Refusal, (usize, IpNet)> = BTreeMap::new();
+        let mut count = |family, reason, prefixes: &BTreeSet<IpNet>| {
+            let Some(&first) = prefixes.first() else { return };
+            let (count, least) = refused.entry(Refusal { family, reason }).or_insert((0, first));
+            *count += prefixes.len();
+            *least = first.min(*least);
+        };
         for family in Family::ALL {
-            let mut held_back = 0;
-            for (id, prefixes) in self.first[family as usize].iter().chain(&self.again[family as usize]) {
+            let (first, again) = (&self.first[family as usize], &self.again[family as usize]);
+            for (id, prefixes) in first.iter().chain(again) {
                 if let Some(Err(reason)) = self.sets.encoded(*id, family) {
-                    *refused.entry(Refusal { family, reason: *reason }).or_insert(0) += prefixes.len();
+                    count(family, *reason, prefixes);
                 }
             }
-            for (id, prefixes) in &self.first[family as usize] {
-                held_back +=
-                    if let Some(Ok(_)) = self.sets.encoded(*id, family) { prefixes.len() } else { 0 };
-            }
-            if let Some(limit) = self.limit.filter(|_| held_back > 0 && self.room(family) == 0) {
-                refused.insert(Refusal { family, reason: RefusalReason::LimitReached(limit) }, held_back);
+            if let Some(limit) = self.limit.filter(|_| self.room(family) == 0) {
+                let held_back =
+                    first.iter().filter(|(id, _)| matches!(self.sets.encoded(**id, family), Some(Ok(_))));
+                held_back
+                    .for_each(|(_, prefixes)| count(family, RefusalReason::LimitReached(limit), prefixes));
             }
         }
-        refused
+        let routes = |(refusal, (prefixes, first))| RefusedRoutes { refusal, prefixes, first };
+        refused.into_iter().map(routes).collect()
     }
 
     /// Attribute sets held.

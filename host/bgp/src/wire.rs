@@ -405,6 +405,10 @@ fn decode(frame: Bytes) -> Result<Message, Malformed> {
         ROUTE_REFRESH if frame.len() != 23 && matches!(frame[21], 1 | 2) => {
             return Err(Malformed::Answer(Notification::with_data(7, 1, frame)));
         }
+        // A request is longer only with filters (RFC 5291), which are not offered. The codec would leave the length out.
+        ROUTE_REFRESH if frame.len() != 23 => {
+            return Err(Malformed::Answer(Notification::with_data(1, 2, frame.slice(16..18))));
+        }
         _ => {}
     }
     let mut rest = frame;

@@ -1,7 +1,6 @@
 //! Which BGPPeer has which router: for the same nodes a router is one BGPPeer.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use bellhop_api::Reason;
 use bellhop_core::peer::Neighbour;
@@ -13,31 +12,20 @@ use crate::convert::Projection;
 /// that they select different nodes shows on the nodes alone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Endpoint {
+    /// Whatever its port: a connection that the router opens shows none of its own.
     neighbour: Neighbour,
-    /// Of no meaning for a range.
-    port: Option<u16>,
     nodes: String,
 }
 
 /// The endpoint of a BGPPeer; `None` for any other kind.
 pub(crate) fn endpoint_of(projection: &Projection) -> Option<Endpoint> {
     let Projection::Peer(peer) = projection else { return None };
-    let (neighbour, port) = match &peer.neighbour {
+    let neighbour = match &peer.neighbour {
         // How many there may be makes no other range of it.
-        Neighbour::Range { prefix, .. } => (Neighbour::Range { prefix: *prefix, most: 1 }, None),
-        one => (one.clone(), Some(peer.port)),
+        Neighbour::Range { prefix, .. } => Neighbour::Range { prefix: *prefix, most: 1 },
+        one => one.clone(),
     };
-    Some(Endpoint { neighbour, port, nodes: format!("{:?}", peer.node_selector) })
-}
-
-impl Endpoint {
-    /// As in the field of a BGPPeer, with its port where it has an address.
-    fn shown(&self) -> String {
-        match (self.neighbour.address(), self.port) {
-            (Some(address), Some(port)) => SocketAddr::new(address, port).to_string(),
-            _ => self.neighbour.to_string(),
-        }
-    }
+    Some(Endpoint { neighbour, nodes: format!("{:?}", peer.node_selector) })
 }
 
 /// The endpoints of the BGPPeers in force. Of two with the same one the one that was there first stays.
@@ -61,15 +49,17 @@ impl Endpoints {
         if let Some(endpoint) = wanted.clone() {
             if let Some(owner) = self.held.get(&endpoint).filter(|owner| *owner != name) {
                 let what = match &endpoint.neighbour {
-                    Neighbour::Address(_) => "the address and port",
+                    Neighbour::Address(_) => "the address",
                     Neighbour::Range { .. } => "the range",
                     Neighbour::Interface(_) => "the interface",
                 };
-                let message =
-                    format!("is {what} of {owner} already; for the same nodes a router is one BGPPeer");
+                let message = format!(
+                    "is {what} of {owner} already, whatever the ports; for the same nodes a router is one BGPPeer"
+                );
                 let field = endpoint.neighbour.field();
                 let reason = Reason::DuplicatePeer.as_str();
-                let problem = Problem::new(name.clone(), reason, field, endpoint.shown(), message);
+                let problem =
+                    Problem::new(name.clone(), reason, field, endpoint.neighbour.to_string(), message);
                 self.waiting.insert(name.clone(), endpoint);
                 return Err(Box::new(problem));
             }

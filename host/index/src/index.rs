@@ -25,7 +25,7 @@ const FILE_PROBLEMS_MAX: usize = 16;
 /// - An object that stands in several files counts as in the first by path; the others get a problem.
 /// - A version with problems is not taken; the one before stays in force.
 /// - While a part of a file cannot be parsed at all, no object of that file is taken for deleted.
-/// - Of two BGPPeers with the same address and port the one that was there first stays.
+/// - Of two BGPPeers with the same address the one that was there first stays.
 /// - A BGPPeer has the password of the Secret that it names, whichever was there first; while that Secret is missing or
 ///   wrong, the password known last.
 #[derive(Debug, Default)]

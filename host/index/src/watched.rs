@@ -33,7 +33,7 @@ pub enum Policies {
 /// - A version with problems is not taken; the one before stays in force, and the problems are told.
 /// - A list anew ([`Watched::relist`] to [`Watched::relisted`]) deletes what is not in it, and says nothing of what did
 ///   not change.
-/// - Of two BGPPeers with the same address and port the one that was there first stays.
+/// - Of two BGPPeers with the same address the one that was there first stays.
 /// - A Service that asks nothing of Bellhop is kept without labels and annotations: only its existence counts.
 /// - A BGPPeer has the password of the Secret that it names; while that Secret is missing or wrong, the password known last.
 ///   Only who acts on versions needs it: with [`Policies::Specs`] no Secret is asked for.

@@ -1,6 +1,5 @@
 //! A guest made of plain functions, with planted failures and a count of its calls; and objects to ask about.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +9,7 @@ use bellhop_core::names::ServiceKey;
 use bellhop_core::objects::{
     BgpPeer, DecisionPolicy, FamilyPolicy, Hook, Node, Readiness, Service, TrafficPolicy,
 };
+use bellhop_core::peer::Neighbour;
 use bellhop_core::route::RouteAttributes;
 
 use crate::guest::{
@@ -220,7 +220,8 @@ pub(crate) fn peer(name: &str, asn: u32) -> Arc<BgpPeer> {
     Arc::new(BgpPeer {
         name: name.into(),
         labels: labels([("rack", name)]),
-        address: IpAddr::from([192, 0, 2, 1]),
+        neighbour: Neighbour::Address([192, 0, 2, 1].into()),
+        redirect_port: None,
         port: 179,
         asn: asn.into(),
         local_asn: None,

@@ -487,3 +487,6 @@ pub fn session_config(profile: &bellhop_core::objects::BfdProfile, one_hop: bool
         kind: if one_hop { Kind::SingleHop } else { Kind::MultiHop { min_ttl: profile.minimum_ttl } },
     }
 }
+
+#[cfg(test)]
+mod tests;

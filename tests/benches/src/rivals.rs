@@ -172,7 +172,8 @@ pub fn run(benches: &Path) -> Result<Vec<Row>> {
                 .map(|row| asked(row, 5.0)),
         );
     }
-    let kinds: [(&str, fn(&Figures) -> &[Duration]); 3] = [
+    type Of = fn(&Figures) -> &[Duration];
+    let kinds: [(&str, Of); 3] = [
         ("one set", |figures| &figures.one_set.0),
         ("1,000 sets", |figures| &figures.many_sets.0),
         ("one more", |figures| &figures.more),

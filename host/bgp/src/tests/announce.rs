@@ -11,7 +11,7 @@ use rustbgpd_wire as codec;
 
 use super::harness::{Bench, LOCAL, Seen, Table, attributes, config, expected, their_open};
 use crate::wire::{self, Open, Refresh};
-use crate::{ConnectionId, Event, Input, NextHops, PeerConfig, Refusal, RefusalReason};
+use crate::{ConnectionId, Event, Input, NextHops, PeerConfig, Refusal, RefusalReason, RefusedRoutes};
 
 /// A session, the neighbour's table after the initial End-of-RIBs, and the connection.
 fn session(config: PeerConfig, asn: u32) -> (Bench, ConnectionId, Table) {
@@ -210,7 +210,8 @@ fn attributes_that_fill_a_message_are_refused_with_an_event_and_the_last_good_on
     assert!(matches!(refusal.reason, RefusalReason::TooLarge(4400..)), "{refusal:?}");
     assert!(bench.sent_octets(id).is_empty());
     assert_eq!(bench.peer.routes_sent()[0].1, attributes(1));
-    assert_eq!(bench.peer.refused(), [(refusal.clone(), 1)]);
+    let first = "10.0.0.1/32".parse().unwrap();
+    assert_eq!(bench.peer.refused(), [RefusedRoutes { refusal: refusal.clone(), prefixes: 1, first }]);
 }
 
 // case: bgp-53
@@ -225,7 +226,10 @@ fn without_a_next_hop_a_family_is_not_announced_and_the_reason_is_told() {
     assert_eq!(table.routes.len(), 1);
     assert_eq!(table.end_of_ribs, [1, 1], "the family's End-of-RIB is due all the same");
     let refused = bench.peer.refused();
-    assert_eq!((refused[0].0.family, refused[0].0.reason), (Family::Ipv6, RefusalReason::NoNextHop));
+    assert_eq!(
+        (refused[0].refusal.family, refused[0].refusal.reason),
+        (Family::Ipv6, RefusalReason::NoNextHop)
+    );
     // A next hop comes by configuration: no reset, and the route goes out.
     let mut out = Vec::new();
     assert_eq!(bench.peer.reconfigure(bench.now, config(), &mut out), Ok(false));
@@ -330,7 +334,9 @@ fn a_limit_of_prefixes_holds_back_what_is_above_it_and_the_session_is_complete()
     let refused: Vec<_> =
         bench.events().into_iter().filter(|event| matches!(event, Event::Refused(_))).collect();
     assert!(matches!(&refused[..], [Event::Refused(one)] if one.reason == limit), "told once: {refused:?}");
-    assert_eq!(bench.peer.refused(), [(Refusal { family: Family::Ipv4, reason: limit }, 2)]);
+    let refusal = Refusal { family: Family::Ipv4, reason: limit };
+    let first = "10.0.0.3/32".parse().unwrap();
+    assert_eq!(bench.peer.refused(), [RefusedRoutes { refusal, prefixes: 2, first }]);
     assert!(bench.peer.is_settled(), "what is held back is not a backlog");
     // A change of what the neighbour has is not held back, and a withdrawal makes room for the next.
     bench.set("10.0.0.1/32", Some(attributes(9)));

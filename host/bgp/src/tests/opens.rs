@@ -123,6 +123,7 @@ fn a_bad_header_gets_the_notification_of_its_fault() {
     assert_eq!(answer_to(&message(2, &[0; 3])), Some((1, 2, vec![0, 22])), "short UPDATE");
     assert_eq!(answer_to(&message(4, &[0])), Some((1, 2, vec![0, 20])), "long KEEPALIVE");
     assert_eq!(answer_to(&message(5, &[0; 3])), Some((1, 2, vec![0, 22])), "short ROUTE-REFRESH");
+    assert_eq!(answer_to(&message(5, &[0, 1, 0, 1, 9])), Some((1, 2, vec![0, 24])), "long ROUTE-REFRESH");
 }
 
 // case: bgp-41
@@ -306,7 +307,7 @@ fn a_neighbour_without_capabilities_gets_ipv4_and_two_octet_paths() {
     assert!(raw.windows(9).any(|w| w == as4), "AS4_PATH: {raw:?}");
     let refused = bench.peer.refused();
     assert_eq!(refused.len(), 1);
-    assert_eq!(refused[0].0.family, Family::Ipv6);
+    assert_eq!(refused[0].refusal.family, Family::Ipv6);
 }
 
 // case: bgp-26

@@ -9,6 +9,7 @@ use crate::decision::{
 use crate::labels::{Labels, Operator, Requirement, Selector, labels};
 use crate::names::NamespacedName;
 use crate::objects::*;
+use crate::peer::Neighbour;
 use crate::route::{Community, Family};
 use crate::world::Delta;
 
@@ -93,7 +94,8 @@ fn peer(name: &str) -> Delta {
     let peer = BgpPeer {
         name: name.into(),
         labels: Labels::default(),
-        address: "192.0.2.1".parse().unwrap(),
+        neighbour: Neighbour::Address("192.0.2.1".parse().unwrap()),
+        redirect_port: None,
         port: 179,
         asn: 64512.into(),
         local_asn: None,

@@ -162,7 +162,10 @@ fn of_two_peers_with_one_address_the_first_one_stays_and_the_other_follows_it() 
     let found = index.apply("a.yaml", peer("a", "192.0.2.1").as_bytes());
     assert_eq!(short(&found), ["!BGPPeer/a: DuplicatePeer"]);
     let Some(Delta::Problems(_, problems)) = found.last() else { panic!("no problem") };
-    assert!(problems[0].to_string().contains("192.0.2.1:179") && problems[0].message.contains("BGPPeer/b"));
+    assert!(problems[0].to_string().contains("192.0.2.1") && problems[0].message.contains("BGPPeer/b"));
+    // The port does not make it another router: what it opens comes from any.
+    let other_port = peer("a", "192.0.2.1").replace("peerASN", "peerPort: 1790, peerASN");
+    assert_eq!(apply(&mut index, "a.yaml", &other_port), [""; 0]);
     // The one in force moves away: the other takes the address, in the same batch.
     let found = apply(&mut index, "b.yaml", &peer("b", "192.0.2.2"));
     assert_eq!(found, ["+BGPPeer/a", "!BGPPeer/a: right", "+BGPPeer/b"]);

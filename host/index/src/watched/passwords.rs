@@ -64,7 +64,7 @@ impl Watched {
         }
     }
 
-    /// Admits a version of a BGPPeer: with the password of its Secret, and an address and port that no other one has.
+    /// Admits a version of a BGPPeer: with the password of its Secret, and an address that no other one has.
     pub(super) fn admit_peer(
         &mut self,
         object: &ObjectRef,

@@ -54,6 +54,9 @@ pub(super) enum Report {
     Redirected(Option<String>),
 }
 
+/// Held by every connection of a peer until its socket is closed, so that the core can count them.
+pub(super) type Presence = Arc<()>;
+
 /// How the core ends a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Farewell {
@@ -77,14 +80,16 @@ pub(super) struct Ends {
     password: watch::Receiver<Option<Password>>,
     reports: mpsc::Sender<Report>,
     key: Key,
+    presence: Presence,
 }
 
-pub(super) fn link(key: Key, reports: mpsc::Sender<Report>, open: bool) -> (Link, Ends) {
+pub(super) fn link(key: Key, reports: mpsc::Sender<Report>, open: bool, presence: Presence) -> (Link, Ends) {
     let (chunks, chunks_end) = mpsc::channel(CHUNKS);
     let (close, close_end) = watch::channel(None);
     let (password, password_end) = watch::channel(None);
     let link = Link { chunks, close, password, open };
-    (link, Ends { chunks: chunks_end, close: close_end, password: password_end, reports, key })
+    let ends = Ends { chunks: chunks_end, close: close_end, password: password_end, reports, key, presence };
+    (link, ends)
 }
 
 /// Dials, then carries the connection.
@@ -106,7 +111,7 @@ pub(super) async fn dial(remote: SocketAddr, options: DialOptions, mut ends: End
 
 /// Carries an open connection until both directions ended, or the farewell took too long.
 pub(super) async fn carry(stream: TcpStream, ends: Ends) {
-    let Ends { chunks, close, password, reports, key } = ends;
+    let Ends { chunks, close, password, reports, key, presence: _presence } = ends;
     // A second handle on the socket, as the halves of the stream are lent to reading and writing.
     let handle = stream.as_fd().try_clone_to_owned();
     let neighbour = stream.peer_addr();

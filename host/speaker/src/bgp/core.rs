@@ -277,10 +277,11 @@ impl Core {
         };
         // Before the peer is ready a NOTIFICATION would end a graceful restart: reset instead. So is whoever cannot be
         // told from a stranger, while the password is not known.
-        let id = if session.is_held() { None } else { session.machine.accept() };
+        let refused = session.is_held() || session.is_crowded();
+        let id = if refused { None } else { session.machine.accept() };
         let Some(id) = id else {
             if let Err(error) = tcp::reset_on_close(&stream) {
-                tracing::debug!(%error, "resetting an early connection");
+                tracing::debug!(%error, "resetting a connection");
             }
             return;
         };
@@ -294,7 +295,7 @@ impl Core {
             }
         };
         let key = Key { peer: session.life, connection: id };
-        let (link, ends) = connection::link(key, self.reports.clone(), true);
+        let (link, ends) = connection::link(key, self.reports.clone(), true, session.presence.clone());
         session.links.insert(id, link);
         self.tasks.spawn(connection::carry(stream, ends));
         self.feed(session, opened(id, local.ip()));
@@ -427,7 +428,8 @@ impl Core {
                     // A machine without the neighbour's address was not started.
                     let Some((remote, options)) = session.dial() else { continue };
                     let key = Key { peer: session.life, connection: id };
-                    let (link, ends) = connection::link(key, self.reports.clone(), false);
+                    let (link, ends) =
+                        connection::link(key, self.reports.clone(), false, session.presence.clone());
                     session.links.insert(id, link);
                     self.tasks.spawn(connection::dial(remote, options, ends));
                 }

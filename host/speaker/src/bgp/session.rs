@@ -11,13 +11,16 @@ use bellhop_core::peer::Neighbour;
 use bellhop_net::interfaces;
 use bellhop_net::tcp::DialOptions;
 
-use super::connection::Link;
+use super::connection::{Link, Presence};
 use super::paths;
 use super::snapshot::{FamilyRefusal, PeerSnapshot};
 use super::transport::ttl;
 use super::{Authentication, BgpConfig, PeerConfig, SessionName};
 use crate::bfd::PathStatus;
 
+/// Connections of one peer, those that still say farewell included. A collision takes two and a neighbour that dials anew a
+/// few more; whoever opens more than that within a second does not read farewells, and is reset.
+const CONNECTIONS_MAX: usize = 16;
 /// The machine gives a dial up by itself; the socket's own limit only has to be longer.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -31,6 +34,8 @@ pub(super) struct Session {
     /// The neighbour's address; `None` while it was not heard of.
     pub(super) remote: Option<IpAddr>,
     pub(super) links: HashMap<ConnectionId, Link>,
+    /// Held by each connection too.
+    pub(super) presence: Presence,
     pub(super) established_since: Option<u64>,
     /// The count of UPDATEs when the session began.
     pub(super) updates_before: u64,
@@ -53,6 +58,11 @@ impl Session {
     /// Nothing may be dialled or taken: the password, or the neighbour's address, is not known.
     pub(super) fn is_held(&self) -> bool {
         self.config.authentication == Authentication::Awaited || self.remote.is_none()
+    }
+
+    /// As many connections are open as may be.
+    pub(super) fn is_crowded(&self) -> bool {
+        Arc::strong_count(&self.presence) > CONNECTIONS_MAX
     }
 
     /// The interface that its connections go by, where it must be a certain one.
@@ -93,10 +103,11 @@ impl Session {
         let negotiated = machine.negotiated();
         let (prefixes_wanted, prefixes_sent) = machine.prefixes();
         let counters = machine.counters();
-        let refused = machine.refused().into_iter().map(|(refusal, prefixes)| FamilyRefusal {
-            family: refusal.family,
-            prefixes,
-            reason: refusal.reason.to_string(),
+        let refused = machine.refused().into_iter().map(|routes| FamilyRefusal {
+            family: routes.refusal.family,
+            prefixes: routes.prefixes,
+            first: routes.first,
+            reason: routes.refusal.reason.to_string(),
         });
         PeerSnapshot {
             peer: self.peer().clone(),

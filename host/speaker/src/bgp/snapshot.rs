@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bellhop_bgp::{Counters, State};
 use bellhop_core::{Family, ObjectName};
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{PeerTrouble, SessionName};
@@ -76,6 +77,8 @@ pub struct FamilyRefusal {
     pub family: Family,
     /// How many.
     pub prefixes: usize,
+    /// The least of them.
+    pub first: IpNet,
     /// One sentence.
     pub reason: String,
 }

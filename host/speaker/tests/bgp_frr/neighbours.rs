@@ -29,6 +29,7 @@ fn is_up(bgp: &BgpHandle, session: &str) -> bool {
     bgp.snapshot().peers.get(session).is_some_and(|peer| peer.state == State::Established)
 }
 
+// case: bgp-13
 #[test]
 fn a_router_of_a_range_connects_and_hears_all_and_becomes_a_peer_of_its_own() {
     let test = "neighbours::a_router_of_a_range_connects_and_hears_all_and_becomes_a_peer_of_its_own";

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bellhop_core::RouteAttributes;
+use bellhop_core::peer::Neighbour;
 use bellhop_speaker::bgp::{BgpHandle, PeerConfig, ShutdownMode, State};
 
 use super::routes;
@@ -61,7 +62,7 @@ fn a_router_that_sends_all_our_routes_back_costs_neither_session_nor_memory() {
             // The router listens on its IPv4 address alone, and dials.
             let echo = PeerConfig {
                 name: ECHO.into(),
-                peer_address: ROUTER_V6.parse().unwrap(),
+                neighbour: Neighbour::Address(ROUTER_V6.parse().unwrap()),
                 passive: true,
                 ..peer(ASN)
             };
@@ -106,9 +107,9 @@ fn a_hundred_thousand_routes_of_a_router_are_counted_and_cost_no_memory() {
             for i in 0..100_000u32 {
                 let _ = writeln!(text, "  network 11.{}.{}.{}/32", i / 65_536, i / 256 % 256, i % 256);
             }
-            let file = lab.folder.join("networks.conf");
+            let file = lab.site.folder.join("networks.conf");
             std::fs::write(&file, text).unwrap();
-            let command = format!("vtysh --vty_socket {} -f {}", lab.folder.display(), file.display());
+            let command = format!("vtysh --vty_socket {} -f {}", lab.site.folder.display(), file.display());
             // Beside the task, which has keepalives to send meanwhile.
             tokio::task::spawn_blocking(move || run(&command)).await.unwrap();
             until("a hundred thousand prefixes", || received(&bgp, PEER) >= 100_000).await;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bellhop_net::nftables::redirect::Redirect;
 use ipnet::IpNet;
 
+use super::super::connection::Presence;
 use super::super::ranges::{Range, range_of};
 use super::super::session::{Session, machine_config};
 use super::super::transport::transport;
@@ -28,7 +29,13 @@ impl Core {
         self.end(shared, |session| !config.peers.contains_key(session.peer()));
         let mut problems = Vec::new();
         let mut taken: Vec<(&Neighbour, &ObjectName)> = Vec::new();
-        for (name, peer) in &config.peers {
+        // Who is a neighbour stays it: a newcomer disturbs no session, whatever its name.
+        let (staying, others): (Vec<_>, Vec<_>) = config.peers.iter().partition(|(name, peer)| {
+            let session = shared.sessions.get(*name).map(|session| &session.config);
+            let known = session.or_else(|| shared.ranges.get(*name).map(|range| &range.config));
+            known.is_some_and(|known| known.neighbour.is_same(&peer.neighbour))
+        });
+        for (name, peer) in staying.into_iter().chain(others) {
             if let Some((_, other)) = taken.iter().find(|(other, _)| other.is_same(&peer.neighbour)) {
                 let problem =
                     PeerProblem::Taken { neighbour: peer.neighbour.clone(), other: (*other).clone() };
@@ -181,6 +188,7 @@ impl Core {
             machine,
             remote,
             links: HashMap::new(),
+            presence: Presence::default(),
             established_since: None,
             updates_before: 0,
             connect_early_at: early.map(|restart| Instant::now() + restart.restart_time / 2),
