@@ -522,7 +522,7 @@ mod tests {
                     flush(&mut rib);
                     assert_eq!(rib.sent(), wanted.len().min(limit), "seed {seed}");
                     assert!(rib.routes_sent().all(|(prefix, sent)| wanted.get(&prefix) == Some(&sent)));
-                    let held_back: usize = rib.refused().values().sum();
+                    let held_back: usize = rib.refused().iter().map(|routes| routes.prefixes).sum();
                     assert_eq!(held_back, wanted.len().saturating_sub(limit), "seed {seed}");
                 }
             }

@@ -141,7 +141,7 @@ fn unnumbered_in_frr(lab: &Inside) {
     );
 }
 
-// case: peers-118
+// case: bgp-56, peers-118
 #[test]
 fn the_router_on_an_interface_is_found_by_its_advertisements_and_hears_both_families_with_bfd() {
     let test = "neighbours::the_router_on_an_interface_is_found_by_its_advertisements_and_hears_both_families_with_bfd";
