@@ -29,7 +29,8 @@ async fn thousand(speaker: &Speaker, from: u8) -> (usize, usize) {
     let mut kept = Vec::new();
     let mut most = (0, 0);
     for _ in 0..1000 {
-        kept.push(Wire::dial(place.host(from), to).await.unwrap());
+        // Some are reset before they are told to be open.
+        kept.extend(Wire::dial(place.host(from), to).await.ok());
         most = (most.0.max(sockets(place.host(1))), most.1.max(tasks()));
     }
     most

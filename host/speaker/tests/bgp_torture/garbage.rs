@@ -109,9 +109,9 @@ async fn a_session_in_single_octets_is_a_session() {
     speaker.until("both UPDATEs", |speaker| speaker.peer(PEER).counters.updates_received == 2).await;
     let counters = speaker.peer(PEER).counters;
     assert_eq!((counters.prefixes_received, counters.downs), (20, 0));
+    assert_eq!(wire.hear().await, Ok(crate::messages::Heard::Keepalive));
+    wire.initial(2).await;
     speaker.announce(PEER, host_routes(1), Some(RouteAttributes::default())).await;
-    let confirmed = wire.hear().await;
-    assert_eq!(confirmed, Ok(crate::messages::Heard::Keepalive));
     assert_eq!(wire.update().await.announced.len(), 1);
     speaker.bystander_hears().await;
 }

@@ -23,7 +23,7 @@ async fn answer(
     let told = speaker.last_error().await;
     assert!(told.starts_with(&format!("sent NOTIFICATION {code}/{subcode} (")), "{told}");
     assert!(told.contains(words), "{told:?} does not say {words:?}");
-    router.session_with(good).await;
+    let _session = router.session_with(good).await;
     assert_eq!(speaker.established().await.last_error, None);
     speaker.bystander_hears().await;
     (code, subcode, data)
@@ -79,7 +79,7 @@ async fn identifier_0_gets_2_3_and_so_does_ours_from_an_internal_neighbour() {
 #[tokio::test]
 async fn an_external_neighbour_may_have_our_identifier() {
     let (mut speaker, router) = Speaker::with_router(|_| {}).await;
-    router.session_with(&Open { router_id: SPEAKER_ID, ..good_open() }).await;
+    let _session = router.session_with(&Open { router_id: SPEAKER_ID, ..good_open() }).await;
     speaker.established().await;
     speaker.bystander_hears().await;
 }

@@ -80,7 +80,8 @@ pub(crate) enum End {
 
 impl Wire {
     fn new(stream: TcpStream) -> Self {
-        stream.set_nodelay(true).unwrap();
+        // Fails where the connection is gone already, of which the first read tells.
+        let _ = stream.set_nodelay(true);
         Self { stream, read: Vec::new() }
     }
 

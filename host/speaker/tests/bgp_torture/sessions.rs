@@ -206,6 +206,6 @@ async fn a_session_over_ipv6_takes_the_same() {
     let announced: Vec<_> = updates.iter().flat_map(|update| &update.announced).copied().collect();
     assert_eq!(announced, host_routes(1).chain([v6]).collect::<Vec<_>>());
     wire.write(&update(&[], &[], &[33, 1, 2, 3, 4, 5])).await;
-    assert_eq!(wire.notification().await, (3, 10, vec![]));
+    assert_eq!(wire.notification().await, (3, 10, vec![33, 1, 2, 3, 4, 5]));
     speaker.bystander_hears().await;
 }

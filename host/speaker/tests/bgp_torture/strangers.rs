@@ -38,7 +38,7 @@ async fn a_second_peer_with_the_address_of_a_session_is_refused_by_both_names_an
     let refused = speaker.bgp.configure(speaker.config.clone()).await;
     let [(name, problem)] = &refused[..] else { panic!("{refused:?}") };
     assert_eq!(&**name, "again");
-    let told = format!("{} is the address of peer {PEER} too", router.address);
+    let told = format!("{} is that of BGPPeer/{PEER}", router.address);
     assert!(problem.to_string().contains(&told), "{problem}");
     speaker.announce(PEER, host_routes(1), Some(RouteAttributes::default())).await;
     assert_eq!(session.update().await.announced.len(), 1);
