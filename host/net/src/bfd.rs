@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::datagram::{self, Datagram};
 
@@ -205,22 +205,6 @@ pub fn wait<'a>(
     Ok(())
 }
 
-/// The address that this node would send from to reach `remote`, by `interface` where one is named.
-///
-/// # Errors
-/// When there is no way to it.
-pub fn source_towards(remote: IpAddr, interface: Option<&str>) -> io::Result<IpAddr> {
-    let domain = if remote.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-    if let Some(interface) = interface {
-        SockRef::from(&socket).bind_device(Some(interface.as_bytes()))?;
-    }
-    // Sends nothing.
-    socket.connect(&SocketAddr::new(remote, 9).into())?;
-    let own = socket.local_addr()?.as_socket();
-    own.map(|own| own.ip()).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +250,5 @@ mod tests {
         let port = first.socket.local_addr().unwrap().as_socket().unwrap().port();
         let error = Receiver::open(true, port).unwrap_err().to_string();
         assert!(error.contains(&format!("listening for BFD on 0.0.0.0:{port}")), "{error}");
-        assert_eq!(source_towards(Ipv4Addr::LOCALHOST.into(), None).unwrap(), IpAddr::from([127, 0, 0, 1]));
     }
 }

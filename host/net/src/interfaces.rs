@@ -1,10 +1,11 @@
 //! The host's own addresses.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use futures::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// An address of an interface.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -29,6 +30,36 @@ pub fn index_of(name: &str) -> io::Result<u32> {
         0 => Err(told(io::Error::last_os_error())),
         index => Ok(index),
     }
+}
+
+/// The address that this node would send from to reach `remote`, by `interface` where one is named. Towards a link-local or
+/// link-wide address it is link-local: a global one would not be answered, or not be believed (RFC 4861 §6.1.2).
+///
+/// # Errors
+/// When there is no way to it, or the interface has no link-local address yet.
+pub fn source_towards(remote: IpAddr, interface: Option<&str>) -> io::Result<IpAddr> {
+    let domain = if remote.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    if let Some(interface) = interface {
+        SockRef::from(&socket).bind_device(Some(interface.as_bytes()))?;
+    }
+    // Sends nothing.
+    socket.connect(&SocketAddr::new(remote, 9).into())?;
+    let own = socket.local_addr()?.as_socket();
+    let own = own.map(|own| own.ip()).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
+    match (remote, own) {
+        (IpAddr::V6(v6), IpAddr::V6(own)) if is_of_link(v6) && !own.is_unicast_link_local() => {
+            let interface = interface.unwrap_or("the interface");
+            let message = format!("{interface} has no link-local address yet");
+            Err(io::Error::new(io::ErrorKind::AddrNotAvailable, message))
+        }
+        _ => Ok(own),
+    }
+}
+
+/// Link-local, or a multicast group of the link (RFC 4291 §2.7).
+fn is_of_link(address: Ipv6Addr) -> bool {
+    address.is_unicast_link_local() || address.octets()[..2] == [0xff, 0x02]
 }
 
 /// Every address of every interface of this network namespace, those that we bound too, sorted. To be called inside a
@@ -66,4 +97,24 @@ pub async fn local_addresses() -> io::Result<Vec<LocalAddress>> {
     result?;
     found.sort_unstable();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_group_of_the_link_is_reached_from_a_link_local_address_or_not_at_all() {
+        assert_eq!(source_towards(Ipv4Addr::LOCALHOST.into(), None).unwrap(), IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(
+            source_towards(Ipv6Addr::LOCALHOST.into(), None).unwrap(),
+            IpAddr::V6(Ipv6Addr::LOCALHOST)
+        );
+        // `lo` has no link-local address, but another one that the kernel would take.
+        let all_nodes: IpAddr = "ff02::1".parse().unwrap();
+        let error = source_towards(all_nodes, Some("lo")).unwrap_err();
+        assert_eq!(error.to_string(), "lo has no link-local address yet");
+    }
 }

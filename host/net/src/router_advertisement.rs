@@ -55,6 +55,8 @@ impl RouterSocket {
     /// When there is no interface of this name, or the process may not open raw sockets.
     pub fn open(interface: &str) -> io::Result<Self> {
         let index = interfaces::index_of(interface)?;
+        // Nobody believes what comes from another address (RFC 4861 §6.1.2), which the kernel takes while there is none.
+        interfaces::source_towards(ALL_NODES.into(), Some(interface))?;
         let open = || {
             let socket = Socket::new(Domain::IPV6, Type::RAW.nonblocking(), Some(Protocol::ICMPV6))?;
             let mut blocked = [u32::MAX; 8];

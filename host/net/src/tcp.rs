@@ -14,6 +14,8 @@ pub use security::{Md5Drops, Ttl, md5_drops, set_password, set_ttl};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::interfaces;
+
 /// Connections that wait to be accepted; peers dial once each, so that a full queue means an attack.
 const BACKLOG: i32 = 64;
 /// Class Selector 6, network control (RFC 4594 §3.1): routing protocols get through when links are full.
@@ -47,7 +49,14 @@ pub async fn dial(remote: SocketAddr, options: &DialOptions) -> io::Result<TcpSt
                 io::Error::new(error.kind(), format!("interface {interface} cannot be used: {error}"))
             })?;
         }
-        if let Some(source) = options.source {
+        let source = match (options.source, remote.ip()) {
+            // The kernel takes another address while there is no link-local one, and the neighbour does not know that.
+            (None, IpAddr::V6(v6)) if v6.is_unicast_link_local() => {
+                Some(interfaces::source_towards(remote.ip(), options.interface.as_deref())?)
+            }
+            (source, _) => source,
+        };
+        if let Some(source) = source {
             socket.bind(SocketAddr::new(source, 0)).map_err(|error| {
                 io::Error::new(error.kind(), format!("source address {source} cannot be used: {error}"))
             })?;

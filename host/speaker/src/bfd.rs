@@ -25,8 +25,8 @@ use bellhop_bfd::{
 };
 use bellhop_bgp::Path;
 use bellhop_core::ObjectName;
-use bellhop_net::bfd::{Receiver, Sender, Waker, payload, source_towards, wait};
-use bellhop_net::interfaces::index_of;
+use bellhop_net::bfd::{Receiver, Sender, Waker, payload, wait};
+use bellhop_net::interfaces::{index_of, source_towards};
 use bellhop_runtime::http::Heartbeat;
 use serde::Serialize;
 use tokio::sync::watch;

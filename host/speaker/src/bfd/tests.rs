@@ -11,7 +11,7 @@ const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 const REFUSED: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
 
 fn config() -> SessionConfig {
-    let interval = Duration::from_millis(300);
+    let interval = Duration::from_secs(1);
     SessionConfig {
         role: Role::Active,
         desired_min_tx: interval,

@@ -143,7 +143,9 @@ impl Router for Bird {
     }
 
     fn told(&self) -> String {
-        last_logged(&self.site, "bird", "Received: ")
+        let protocols = self.birdc("show protocols all");
+        let last_error = protocols.lines().find(|line| line.contains("Last error")).unwrap_or_default();
+        last_logged(&self.site, "bird", "Received: ") + last_error
     }
 
     fn signal(&self, signal: &str) {
