@@ -149,6 +149,8 @@ reasons! {
     InvalidDigest,
     /// Two BGPPeers with the same address.
     DuplicatePeer,
+    /// Two speakers have the same BGP Identifier.
+    DuplicateRouterID,
     /// An aggregate would reach outside of the pool that it is of; host routes are announced in its place.
     AggregateOutsidePool,
     /// A BGPPeer names a Secret that does not exist in Bellhop's namespace.

@@ -58,7 +58,8 @@ pub struct SpeakerConfigSpec {
     #[schemars(schema_with = "schema::asn")]
     pub asn: Option<u32>,
     /// BGP Identifier (RFC 6286), written as an IPv4 address and unique per speaker: set it only where one node is
-    /// selected. Without it, it is the node's IPv4 address, or derived from the node's name where it has none.
+    /// selected. Without it, it is the node's IPv4 address, or derived from the node's name where it has none. Two nodes
+    /// with the same one are told in `Ready`.
     #[serde(rename = "routerID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::router_id")]
     pub router_id: Option<String>,

@@ -38,6 +38,7 @@ mod observe;
 mod peers;
 mod policies;
 mod services;
+mod speaker_configs;
 #[cfg(test)]
 mod tests;
 

@@ -14,7 +14,7 @@ use bellhop_core::{Family, ObjectName, ObjectRef, Problem};
 use bellhop_kubernetes::{Event, EventKind, Status, Version, WriteError};
 use serde_json::{Value, json};
 
-use super::{Planner, advertisements, peers};
+use super::{Planner, advertisements, peers, speaker_configs};
 use crate::conditions::{Told, of_type};
 use crate::sessions::PeerSessions;
 use crate::write::{Answer, Write};
@@ -120,6 +120,11 @@ impl Planner {
             && let Some(advertisement) = self.world.advertisements().get(&object.name)
         {
             problems.extend(advertisements::problems(&self.world, advertisement));
+        }
+        if &*object.kind == "SpeakerConfig"
+            && let Some(config) = self.world.speaker_configs().get(&object.name)
+        {
+            problems.extend(speaker_configs::duplicate_router_id(&self.world, config));
         }
         problems
     }

@@ -149,6 +149,11 @@ impl Planner {
             Delta::Node(..) => {
                 self.recount = true;
                 self.silent.nodes_changed();
+                self.mark_speaker_configs();
+            }
+            Delta::SpeakerConfig(name, _) => {
+                self.mark_object(&ObjectRef::cluster("SpeakerConfig", name.clone()));
+                self.mark_speaker_configs();
             }
             Delta::Service(key, _) => self.services.mark(key),
             Delta::Pool(name, _) => {
@@ -173,7 +178,7 @@ impl Planner {
         }
     }
 
-    fn mark_object(&mut self, object: &ObjectRef) {
+    pub(super) fn mark_object(&mut self, object: &ObjectRef) {
         if &*object.kind == "Service" {
             let namespace = object.namespace.clone().unwrap_or_default();
             self.services.mark(&ServiceKey { namespace, name: object.name.clone() });

@@ -5,6 +5,7 @@ mod api;
 mod calm;
 mod peers;
 mod simulation;
+mod speaker_configs;
 mod versions;
 
 use std::sync::Arc;

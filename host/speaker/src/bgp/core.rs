@@ -266,6 +266,9 @@ impl Core {
             Report::Drained(_) | Report::Accepted(..) | Report::Heard(..) | Report::Redirected(_) => {}
         }
         self.pump(session);
+        if session.links.is_empty() {
+            self.forget(shared, Instant::now());
+        }
     }
 
     fn accepted(&mut self, shared: &mut Shared, stream: TcpStream, remote: SocketAddr) {
@@ -304,14 +307,17 @@ impl Core {
 
     /// The session of a neighbour that connects and has none, where it is of a range that has room.
     fn begin(&mut self, shared: &mut Shared, neighbour: IpAddr) -> Option<SessionName> {
-        let peer = match ranges::admit(&shared.ranges, &shared.sessions, neighbour) {
-            Admission::Admitted(peer) => peer,
+        let (peer, instead_of) = match ranges::admit(&shared.ranges, &shared.sessions, neighbour) {
+            Admission::Admitted { peer, instead_of } => (peer, instead_of),
             Admission::Full(peer, most) => {
                 tracing::warn!(%peer, %neighbour, most, "a neighbour is refused: its range has spec.peerRange.maxSessions sessions");
                 return None;
             }
             Admission::Unknown => return None,
         };
+        if let Some(idle) = instead_of.and_then(|name| shared.sessions.remove(&name)) {
+            self.names.remove(&idle.life);
+        }
         let range = shared.ranges.get(&peer)?;
         let config = self.config.clone()?;
         let name = ranges::session_name(&peer, neighbour);

@@ -42,8 +42,8 @@ impl Range {
 /// Whether a neighbour's connection begins a session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Admission {
-    /// It is of this range.
-    Admitted(ObjectName),
+    /// It is of this range; a session without a connection makes room for it where there must be some.
+    Admitted { peer: ObjectName, instead_of: Option<SessionName> },
     /// It is of this one, which has as many as it may.
     Full(ObjectName, usize),
     /// It is of none.
@@ -65,7 +65,8 @@ pub(super) fn range_of(ranges: &BTreeMap<ObjectName, Range>, neighbour: IpAddr) 
     covering.rev().max_by_key(|(_, prefix)| prefix.prefix_len()).map(|(name, _)| name)
 }
 
-/// Whether this neighbour, which has no session, may have one. Sessions without a connection do not count.
+/// Whether this neighbour, which has no session, may have one. Those without a connection keep nobody out, and are never more
+/// than the range may have either.
 pub(super) fn admit(
     ranges: &BTreeMap<ObjectName, Range>,
     sessions: &BTreeMap<SessionName, Session>,
@@ -73,11 +74,13 @@ pub(super) fn admit(
 ) -> Admission {
     let Some(name) = range_of(ranges, neighbour) else { return Admission::Unknown };
     let Some((_, most)) = ranges.get(name).and_then(Range::bounds) else { return Admission::Unknown };
-    let connected = sessions.values().filter(|session| session.peer() == name && !session.links.is_empty());
-    if connected.count() >= most {
-        Admission::Full(name.clone(), most)
-    } else {
-        Admission::Admitted(name.clone())
+    let of_range = || sessions.values().filter(|session| session.peer() == name);
+    let idle = of_range().filter(|session| session.links.is_empty());
+    let instead_of = idle.min_by_key(|session| session.forgotten_at).map(|session| session.name.clone());
+    match instead_of {
+        _ if of_range().count() < most => Admission::Admitted { peer: name.clone(), instead_of: None },
+        None => Admission::Full(name.clone(), most),
+        instead_of => Admission::Admitted { peer: name.clone(), instead_of },
     }
 }
 
@@ -135,7 +138,7 @@ mod tests {
         assert_eq!(of([198, 51, 100, 7]), None);
         assert_eq!(range_of(&ranges, "2001:db8::7".parse().unwrap()).map(|name| &**name), Some("v6"));
         let admitted = admit(&ranges, &BTreeMap::new(), "192.0.2.7".parse().unwrap());
-        assert_eq!(admitted, Admission::Admitted("racks".into()));
+        assert_eq!(admitted, Admission::Admitted { peer: "racks".into(), instead_of: None });
         assert_eq!(&*session_name(&"racks".into(), "192.0.2.7".parse().unwrap()), "racks/192.0.2.7");
     }
 }

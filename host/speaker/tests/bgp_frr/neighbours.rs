@@ -56,6 +56,21 @@ fn a_router_of_a_range_connects_and_hears_all_and_becomes_a_peer_of_its_own() {
         assert_eq!(stranger.read_to_end(&mut said).await.unwrap(), 0);
         assert_eq!(bgp.snapshot().peers.len(), 1, "{:?}", bgp.snapshot().peers.keys());
 
+        // Neighbours that come and go are shown for a while, and never more of them than there may be.
+        assert_eq!(bgp.configure(config(range("198.18.0.0/28", 3))).await, []);
+        for host in 4..10 {
+            lab.in_router(&format!("ip addr add 198.18.0.{host}/24 dev to-speaker"));
+            lab.in_router(&format!("ip route replace {SPEAKER}/32 dev to-speaker src 198.18.0.{host}"));
+            let dial = format!("exec 3<>/dev/tcp/{SPEAKER}/179");
+            assert!(lab.site.in_router("bash").args(["-c", &dial]).status().unwrap().success());
+            let come = format!("router/198.18.0.{host}");
+            until("the neighbour that came is shown", || bgp.snapshot().peers.contains_key(&*come)).await;
+            assert!(bgp.snapshot().peers.len() <= 3, "{:?}", bgp.snapshot().peers.keys());
+            until("it has gone", || bgp.snapshot().peers[&*come].last_error.is_some()).await;
+        }
+        lab.in_router(&format!("ip route del {SPEAKER}/32 dev to-speaker"));
+        assert!(is_up(&bgp, OF_RANGE));
+
         // More room, and another prefix that has the router too, change nothing for it.
         let counted = |session: &str| bgp.snapshot().peers[session].counters.established;
         assert_eq!(bgp.configure(config(range("198.18.0.0/24", 50))).await, []);

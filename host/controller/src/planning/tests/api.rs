@@ -168,6 +168,9 @@ impl Api {
                 Delta::Advertisement(name, Some(_)) => {
                     Some(("Advertisement", name, Status::Conditions(Vec::new())))
                 }
+                Delta::SpeakerConfig(name, Some(_)) => {
+                    Some(("SpeakerConfig", name, Status::Conditions(Vec::new())))
+                }
                 Delta::BfdProfile(name, Some(_)) => {
                     Some(("BFDProfile", name, Status::Conditions(Vec::new())))
                 }
@@ -305,7 +308,7 @@ impl Api {
                     let status = status.clone();
                     version.status = match &*object.kind {
                         "BGPPeer" => Status::Peer(serde_json::from_value(status).unwrap()),
-                        "Advertisement" | "BFDProfile" => Status::Conditions(conditions),
+                        "Advertisement" | "BFDProfile" | "SpeakerConfig" => Status::Conditions(conditions),
                         _ => Status::Policy(serde_json::from_value(status).unwrap()),
                     };
                     self.log.push(Entry::Other(object.clone(), Some(version.clone())));
