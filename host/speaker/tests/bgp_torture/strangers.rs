@@ -1,7 +1,9 @@
 //! Connections from nobody's address, and neighbours that may be of several ASes.
 
 use bellhop_core::RouteAttributes;
-use bellhop_core::peer::PeerAsn;
+use bellhop_core::peer::{Neighbour, PeerAsn};
+use bellhop_speaker::bgp::PeerConfig;
+use ipnet::IpNet;
 
 use crate::messages::{Open, four_octet, good_open, ipv4};
 use crate::peer::{End, Wire};
@@ -86,4 +88,45 @@ async fn a_neighbour_that_dials_is_taken_by_its_as_number_exact_internal_or_exte
     ] {
         assert_eq!(&answer(admitted, asn).await, expected, "{admitted:?} and AS {asn}");
     }
+}
+
+// case: bgp-13
+#[tokio::test]
+async fn neighbours_of_a_range_are_taken_by_their_as_number_and_each_has_a_session_of_its_own() {
+    let mut speaker = Speaker::start(crate::speaker::Place::new()).await;
+    let prefix = IpNet::new(speaker.place.host(32), 28).unwrap();
+    let range = PeerConfig {
+        neighbour: Neighbour::Range { prefix, most: 3 },
+        peer_asn: PeerAsn::External,
+        ..passive(PEER, speaker.place.host(32))
+    };
+    speaker.add(range).await;
+    let prefix: IpNet = "198.51.100.1/32".parse().unwrap();
+    speaker.announce(PEER, [prefix], Some(RouteAttributes::default())).await;
+    let mut wires = Vec::new();
+    for (host, field, asn) in [(33, 64513, 64513), (34, 23456, 4_200_000_001)] {
+        let mut wire = Wire::dial(speaker.place.host(host), speaker.address()).await.unwrap();
+        wire.open().await;
+        wire.write(&Open { asn: field, ..Open::with(&[ipv4(), four_octet(asn)]) }.octets()).await;
+        wire.confirm().await;
+        let initial = wire.initial(1).await;
+        assert_eq!(
+            initial.iter().flat_map(|update| &update.announced).collect::<Vec<_>>(),
+            [&prefix],
+            "{asn}"
+        );
+        let name = format!("{PEER}/{}", speaker.place.host(host));
+        assert_eq!(speaker.peer(&name).peer_asn, asn);
+        wires.push(wire);
+    }
+    // One of our own AS is of the range, and not of the AS numbers that it takes.
+    let mut wire = Wire::dial(speaker.place.host(35), speaker.address()).await.unwrap();
+    wire.open().await;
+    wire.write(&Open { asn: 64512, ..Open::with(&[ipv4(), four_octet(SPEAKER_ASN)]) }.octets()).await;
+    assert_eq!(wire.notification().await, (2, 2, vec![]));
+    speaker.announce(PEER, [prefix], None).await;
+    for wire in &mut wires {
+        assert_eq!(wire.update().await.withdrawn, [prefix]);
+    }
+    speaker.bystander_hears().await;
 }
