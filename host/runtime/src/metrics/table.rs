@@ -157,8 +157,20 @@ table! {
             "Prefixes that the session with a peer cannot carry, for want of a negotiated family or a next hop";
         updates_received: Values<ByPeer, AsCounter> = "bellhop_bgp_updates_received_total",
             "UPDATE messages received from a peer; Bellhop validates, counts and drops them";
+        messages_sent: Values<ByPeer, AsCounter> = "bellhop_bgp_messages_sent_total",
+            "Messages of every type sent to a peer";
+        messages_received: Values<ByPeer, AsCounter> = "bellhop_bgp_messages_received_total",
+            "Messages of every type received from a peer";
+        treated_as_withdraw: Values<ByPeer, AsCounter> = "bellhop_bgp_updates_malformed_total",
+            "UPDATE messages of a peer that were taken for withdrawals because an attribute is wrong (RFC 7606)";
         listen_errors: Value = "bellhop_bgp_listen_errors",
-            "Addresses that Bellhop should listen on for peers and cannot";
+            "Addresses that Bellhop should listen on for peers and cannot, and ports that cannot be redirected";
+        bfd_up: Values<ByPeer> = "bellhop_bfd_session_up",
+            "1 while BFD says that the path to a peer is up, else 0; absent where it is not watched";
+        bfd_failures: Values<ByPeer, AsCounter> = "bellhop_bfd_failures_total",
+            "Paths to a peer that BFD lost while they were up";
+        bfd_late_failures: Values<ByPeer, AsCounter> = "bellhop_bfd_late_failures_total",
+            "Of those, the ones that this node noticed late, so that it may be at fault itself";
     }
     "Announcements", ANNOUNCING {
         announced_addresses: Values<ByFamily> = "bellhop_announced_addresses",

@@ -12,7 +12,8 @@ use bellhop_runtime::metrics::{ByFamily, ByPeer, ByPool, ByReason, Form, Metrics
 use super::Planning;
 use super::allocator::Allocator;
 use super::answers::announced;
-use crate::bgp::{BgpSnapshot, PeerSnapshot, State};
+use crate::bfd::PathStatus;
+use crate::bgp::{BgpSnapshot, PeerSnapshot, SessionName, State};
 
 /// A turn takes milliseconds, a full plan of ten thousand Services a second or two. Far more than both, as the kubelet's
 /// answer to a planner that is late is to kill it.
@@ -201,5 +202,18 @@ fn measure_sessions(metrics: &Metrics, snapshot: &BgpSnapshot) {
     metrics
         .prefixes_refused
         .replace(each(|peer| peer.refused.iter().map(|refusal| refusal.prefixes).sum::<usize>() as f64));
+    metrics.messages_sent.replace(each(|peer| peer.counters.messages_sent as f64));
+    metrics.messages_received.replace(each(|peer| peer.counters.messages_received as f64));
+    metrics.treated_as_withdraw.replace(each(|peer| peer.counters.treated_as_withdraw as f64));
+    let watched = |value: fn(&PathStatus) -> f64| {
+        let peers = snapshot.peers.iter();
+        let of = move |(name, peer): (&SessionName, &PeerSnapshot)| {
+            Some((ByPeer { peer: name.into() }, value(peer.bfd.as_ref()?)))
+        };
+        peers.filter_map(of).collect::<Vec<_>>()
+    };
+    metrics.bfd_up.replace(watched(|path| if path.state == "Up" { 1.0 } else { 0.0 }));
+    metrics.bfd_failures.replace(watched(|path| path.failures as f64));
+    metrics.bfd_late_failures.replace(watched(|path| path.late_failures as f64));
     metrics.listen_errors.set(snapshot.listen_errors.len() as f64);
 }
