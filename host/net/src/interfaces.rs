@@ -47,13 +47,18 @@ pub fn source_towards(remote: IpAddr, interface: Option<&str>) -> io::Result<IpA
     socket.connect(&SocketAddr::new(remote, 9).into())?;
     let own = socket.local_addr()?.as_socket();
     let own = own.map(|own| own.ip()).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
+    if is_believed(remote, own) {
+        return Ok(own);
+    }
+    let message = format!("{} has no link-local address yet", interface.unwrap_or("the interface"));
+    Err(io::Error::new(io::ErrorKind::AddrNotAvailable, message))
+}
+
+/// Whether `remote` takes what comes from `own` for a neighbour's.
+fn is_believed(remote: IpAddr, own: IpAddr) -> bool {
     match (remote, own) {
-        (IpAddr::V6(v6), IpAddr::V6(own)) if is_of_link(v6) && !own.is_unicast_link_local() => {
-            let interface = interface.unwrap_or("the interface");
-            let message = format!("{interface} has no link-local address yet");
-            Err(io::Error::new(io::ErrorKind::AddrNotAvailable, message))
-        }
-        _ => Ok(own),
+        (IpAddr::V6(remote), IpAddr::V6(own)) => !is_of_link(remote) || own.is_unicast_link_local(),
+        _ => true,
     }
 }
 
@@ -106,15 +111,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_of_the_link_is_reached_from_a_link_local_address_or_not_at_all() {
+    fn whoever_is_of_the_link_is_spoken_to_from_a_link_local_address() {
         assert_eq!(source_towards(Ipv4Addr::LOCALHOST.into(), None).unwrap(), IpAddr::from([127, 0, 0, 1]));
         assert_eq!(
             source_towards(Ipv6Addr::LOCALHOST.into(), None).unwrap(),
             IpAddr::V6(Ipv6Addr::LOCALHOST)
         );
-        // `lo` has no link-local address, but another one that the kernel would take.
-        let all_nodes: IpAddr = "ff02::1".parse().unwrap();
-        let error = source_towards(all_nodes, Some("lo")).unwrap_err();
-        assert_eq!(error.to_string(), "lo has no link-local address yet");
+        let believed = |remote: &str, own: &str| is_believed(remote.parse().unwrap(), own.parse().unwrap());
+        for remote in ["ff02::1", "fe80::1"] {
+            assert!(believed(remote, "fe80::2"), "{remote}");
+            assert!(!believed(remote, "2001:db8::2") && !believed(remote, "::1"), "{remote}");
+        }
+        assert!(believed("2001:db8::1", "2001:db8::2") && believed("ff05::1", "2001:db8::2"));
+        assert!(believed("192.0.2.1", "192.0.2.2"));
     }
 }
