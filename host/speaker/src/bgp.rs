@@ -140,6 +140,13 @@ pub struct PeerConfig {
     pub log_messages: bool,
 }
 
+impl PeerConfig {
+    /// The neighbour may connect by itself, so that somebody has to listen.
+    pub(crate) fn waits(&self) -> bool {
+        self.passive || self.redirect_port.is_some() || matches!(self.neighbour, Neighbour::Range { .. })
+    }
+}
+
 /// How the path to a neighbour is watched.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeerBfd {

@@ -323,9 +323,7 @@ impl Core {
         let name = ranges::session_name(&peer, neighbour);
         // The machine's configuration was checked when the range was configured.
         let mut session = self.open(name.clone(), &config, &range.config, Some(neighbour)).ok()?;
-        for (prefix, attributes) in &range.wanted {
-            self.feed(&mut session, Input::Set { prefix: *prefix, attributes: Some(attributes.clone()) });
-        }
+        self.want(&mut session, &range.wanted);
         tracing::info!(%peer, %neighbour, "a neighbour of the range connects");
         shared.sessions.insert(name.clone(), session);
         self.rewatch(shared);

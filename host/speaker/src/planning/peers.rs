@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bellhop_core::objects::{BgpPeer, Node};
-use bellhop_core::peer::Neighbour;
 use bellhop_core::settings::SpeakerSettings;
 use bellhop_core::{ObjectRef, World};
 
@@ -34,7 +33,7 @@ pub(super) fn bgp_config(
         .collect();
     let listen = peers
         .values()
-        .any(waits)
+        .any(PeerConfig::waits)
         .then(|| ListenConfig { port: settings.listen_port, addresses: settings.listen_addresses.clone() });
     BgpConfig {
         local_asn: settings.asn.unwrap_or_default(),
@@ -43,11 +42,6 @@ pub(super) fn bgp_config(
         restarting: restarted,
         peers,
     }
-}
-
-/// Whether a peer connects by itself.
-fn waits(peer: &PeerConfig) -> bool {
-    peer.passive || peer.redirect_port.is_some() || matches!(peer.neighbour, Neighbour::Range { .. })
 }
 
 fn peer_config(peer: &BgpPeer, local_asn: u32, restarted: bool) -> PeerConfig {

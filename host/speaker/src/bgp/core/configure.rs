@@ -134,7 +134,8 @@ impl Core {
         }
     }
 
-    fn want(&mut self, session: &mut Session, wanted: &BTreeMap<IpNet, Arc<RouteAttributes>>) {
+    /// Tells a new session what is wanted of its peer.
+    pub(super) fn want(&mut self, session: &mut Session, wanted: &BTreeMap<IpNet, Arc<RouteAttributes>>) {
         for (prefix, attributes) in wanted {
             self.feed(session, Input::Set { prefix: *prefix, attributes: Some(attributes.clone()) });
         }
@@ -149,13 +150,12 @@ impl Core {
         let mut redirects = Vec::new();
         let mut connects = false;
         for peer in peers {
+            connects |= peer.waits();
             let from = match &peer.neighbour {
                 Neighbour::Address(address) => IpNet::from(*address),
                 Neighbour::Range { prefix, .. } => *prefix,
                 Neighbour::Interface(_) => continue,
             };
-            connects |=
-                peer.passive || peer.redirect_port.is_some() || from.prefix_len() < from.max_prefix_len();
             if let Some(password) = peer.authentication.password() {
                 passwords.insert(from, password.clone());
             }
